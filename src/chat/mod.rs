@@ -1,0 +1,1 @@
+//! The domain: rooms, members and what each profile says to whom. Pure: no runtime, no socket, no clock.

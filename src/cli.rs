@@ -1,0 +1,83 @@
+//! The command line: types and help texts, no behaviour.
+
+use crate::config::Profile;
+use clap::{Args, Parser, Subcommand, builder::{PossibleValuesParser, TypedValueParser}};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Run a Socket.IO chat in production: the server, its supervisor, its status.
+#[derive(Debug, Parser)]
+#[command(name = "chatctl", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one chat server in the foreground: for development, and what the supervisor starts
+    #[command(after_help = "Examples:\n  chatctl serve\n  chatctl serve --listen 127.0.0.1:4001 --profile react")]
+    Serve(Serve),
+    /// Keep the chat servers of chat.toml up: restarts on crash, memory ceiling and file change
+    #[command(after_help = "Examples:\n  chatctl supervise\n  chatctl supervise --config /etc/chatctl/chat.toml --detach")]
+    Supervise(Supervise),
+    /// Show how the supervised apps are: state, memory, connections, health, and their last log lines
+    #[command(
+        after_help = "Exit code: 0 all healthy, 1 something is not, 3 no supervisor runs.\n\nExamples:\n  chatctl status\n  chatctl status chatting --logs=50\n  chatctl status --json"
+    )]
+    Status(Status),
+}
+
+/// Where the configuration is.
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArg {
+    /// The configuration file [default: ./chat.toml, else ~/.config/chatctl/chat.toml, else
+    /// /etc/chatctl/chat.toml, else the built-in one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// `chatctl serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Which [[app]] of the configuration to be [default: the first that is enabled]
+    pub(crate) app: Option<String>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// Listen here instead of where the configuration says (port 0: any free one, printed)
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Speak this profile instead of the configured one
+    #[arg(long, value_parser = PossibleValuesParser::new(Profile::NAMES).try_map(|name| name.parse::<Profile>()))]
+    pub(crate) profile: Option<Profile>,
+}
+
+/// `chatctl supervise`.
+#[derive(Debug, Args)]
+pub(crate) struct Supervise {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// Go to the background, and return when every app is ready
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+/// `chatctl status`.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Only this app
+    pub(crate) app: Option<String>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// For machines: the documented JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also the last N log lines of each app
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20", require_equals = true)]
+    pub(crate) logs: Option<usize>,
+}
+
+/// Reads the process's arguments; prints help or the usage error and exits (code 2) where they ask for it.
+pub(crate) fn parse() -> Cli {
+    Cli::parse()
+}

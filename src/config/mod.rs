@@ -1,0 +1,181 @@
+//! The configuration: chat.toml, read, checked as a whole, and handed on as plain typed values.
+//!
+//! Promises: every problem of a file is reported at once, each with line and key; nothing outside this module
+//! sees an unchecked value; the default configuration *is* the `chat.toml` at the top of the repository.
+//! Keys keep the names of pm2's ecosystem file where pm2 has the thing.
+
+mod parse;
+mod read;
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub(crate) use read::{ConfigError, Problem};
+
+/// The text of the shipped `chat.toml`.
+pub(crate) const DEFAULT: &str = include_str!("../../chat.toml");
+
+/// A whole, valid configuration. Paths are absolute.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    /// The file it came from; `None`: the built-in one.
+    pub(crate) path: Option<PathBuf>,
+    /// Where logs, sockets and databases live.
+    pub(crate) state_dir: PathBuf,
+    /// All apps, the disabled ones too; names and ports are unique among the enabled.
+    pub(crate) apps: Vec<App>,
+    /// What every chat server shares.
+    pub(crate) server: Server,
+}
+
+/// Settings of the chat servers (`[page]`, `[cors]`, `[chat]`, `[limits]`).
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Server {
+    /// The chat page.
+    pub(crate) page: Page,
+    /// Origins that may connect; `*` is any.
+    pub(crate) cors_origins: Vec<String>,
+    /// Zone of the `time` of messages; `None`: the server's own.
+    pub(crate) timezone: Option<jiff::tz::TimeZone>,
+    /// Bounds.
+    pub(crate) limits: Limits,
+}
+
+/// `[page]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Page {
+    /// Whether `/` and `/room` are served.
+    pub(crate) enabled: bool,
+    /// The operator's own files instead of the built-in page.
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// `[limits]`: what one client may ask of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Bytes of one packet or one POST.
+    pub(crate) max_payload: u64,
+    /// Packets that may wait for one client before it is closed as too slow.
+    pub(crate) max_queue: usize,
+    /// Bytes of a nickname.
+    pub(crate) max_name: usize,
+    /// Bytes of a room id.
+    pub(crate) max_room: usize,
+    /// Rooms one socket may be in (`react`).
+    pub(crate) max_rooms_per_socket: usize,
+}
+
+/// One `[[app]]`: a child process of the supervisor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct App {
+    /// Its name in `status`, logs and the state directory: letters, digits, `-`, `_`.
+    pub(crate) name: String,
+    /// Whether `supervise` starts it.
+    pub(crate) enabled: bool,
+    /// What its server speaks.
+    pub(crate) profile: Profile,
+    /// Where it listens.
+    pub(crate) listen: SocketAddr,
+    /// Memory ceiling in bytes, of the resident set; above it the app is restarted gracefully.
+    pub(crate) max_memory_restart: Option<u64>,
+    /// What is watched for changes.
+    pub(crate) watch: Watch,
+    /// Globs of paths whose changes do not count.
+    pub(crate) ignore_watch: Vec<String>,
+    /// Quiet time after the last change before the restart.
+    pub(crate) watch_delay: Duration,
+    /// Restart after an exit at all.
+    pub(crate) autorestart: bool,
+    /// Shortest life that counts as stable: it resets the backoff.
+    pub(crate) min_uptime: Duration,
+    /// Unstable restarts in a row after which the app counts as crash-looping.
+    pub(crate) max_restarts: u32,
+    /// Fixed delay before each restart, instead of the backoff.
+    pub(crate) restart_delay: Option<Duration>,
+    /// First delay of the backoff.
+    pub(crate) exp_backoff_restart_delay: Duration,
+    /// Time to become ready.
+    pub(crate) listen_timeout: Duration,
+    /// Time between SIGTERM and SIGKILL.
+    pub(crate) kill_timeout: Duration,
+    /// Extra environment of the child.
+    pub(crate) env: BTreeMap<String, String>,
+}
+
+/// What `watch` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Nothing.
+    Off,
+    /// What the app is made of: the binary, chat.toml, the page's directory.
+    On,
+    /// That, and these paths.
+    Also(Vec<PathBuf>),
+}
+
+/// Which of the replaced servers a chat server speaks like; see the README for what differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// PHP pages in development: notices always, also when the socket goes away
+    Local,
+    /// PHP pages in production: notices on first entry; member counts come from the page
+    Web,
+    /// React pages: room and nickname come in each payload
+    React,
+}
+
+impl Profile {
+    /// Every profile's name, in the order of the documentation.
+    pub(crate) const NAMES: [&'static str; 3] = ["local", "web", "react"];
+
+    /// Its name in the configuration and on the command line.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Web => "web",
+            Self::React => "react",
+        }
+    }
+}
+
+impl std::str::FromStr for Profile {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "local" => Ok(Self::Local),
+            "web" => Ok(Self::Web),
+            "react" => Ok(Self::React),
+            _ => Err(format!("no such profile; there are {}", Self::NAMES.join(", "))),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks `file`, or else the first of the usual places, or else the built-in configuration.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has problems: all of them, each with line and key.
+    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        read::load(file)
+    }
+
+    /// The apps `supervise` starts, in order.
+    pub(crate) fn enabled(&self) -> impl Iterator<Item = &App> {
+        self.apps.iter().filter(|app| app.enabled)
+    }
+
+    /// The app of this name.
+    pub(crate) fn app(&self, name: &str) -> Option<&App> {
+        self.apps.iter().find(|app| app.name == name)
+    }
+
+    /// `<state_dir>/logs/<app>.log`.
+    pub(crate) fn log_file(&self, app: &str) -> PathBuf {
+        self.state_dir.join("logs").join(format!("{app}.log"))
+    }
+}

@@ -1,0 +1,42 @@
+//! chatctl: a Socket.IO chat in production, in one binary.
+//!
+//! # Architecture
+//!
+//! ```text
+//! main -> commands -> { server, supervisor, control } -> { chat, machine, backoff } -> config
+//! ```
+//!
+//! - `chatctl supervise` holds the listening sockets and keeps one child process per app alive.
+//! - The child is `chatctl serve`: the chat server. It finds its listener in `LISTEN_FDS` and says
+//!   `READY=1` on `NOTIFY_SOCKET`, the protocols systemd speaks, so it runs under systemd alone as well.
+//! - `chatctl status` asks the supervisor over a Unix socket in the state directory.
+//!
+//! # Invariants
+//!
+//! - `server` and `supervisor` never import each other: they meet as processes.
+//! - `chat`, `supervisor::machine` and `supervisor::backoff` know no runtime, no socket and no clock: time is
+//!   an argument. A test scans the sources and holds this.
+//! - Each foreign crate has one home: clap in `cli`, notify in `supervisor::watch`, sysinfo in
+//!   `supervisor::memory`, socketioxide in `server`.
+//! - Every queue is bounded and says what happens when it is full. No message is dropped in silence.
+//! - No unsafe code.
+
+mod chat;
+mod cli;
+mod commands;
+mod config;
+mod control;
+mod error;
+mod server;
+mod supervisor;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Inherited sockets must be taken before any runtime or thread exists: taking them edits the environment.
+    let inherited = server::listener::Inherited::from_env();
+    match commands::run(cli::parse(), inherited) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}

@@ -1,0 +1,3 @@
+//! The chat process: one profile, one listener, one namespace.
+
+pub(crate) mod listener;

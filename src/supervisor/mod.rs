@@ -1,0 +1,1 @@
+//! The supervisor: keeps the children of chat.toml alive and ready.
