@@ -1,7 +1,10 @@
 //! The command line: types and help texts, no behaviour.
 
 use crate::config::Profile;
-use clap::{Args, Parser, Subcommand, builder::{PossibleValuesParser, TypedValueParser}};
+use clap::{
+    Args, Parser, Subcommand,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
 use std::{net::SocketAddr, path::PathBuf};
 
 /// Run a Socket.IO chat in production: the server, its supervisor, its status.
@@ -16,10 +19,14 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run one chat server in the foreground: for development, and what the supervisor starts
-    #[command(after_help = "Examples:\n  chatctl serve\n  chatctl serve --listen 127.0.0.1:4001 --profile react")]
+    #[command(
+        after_help = "Examples:\n  chatctl serve\n  chatctl serve --listen 127.0.0.1:4001 --profile react"
+    )]
     Serve(Serve),
     /// Keep the chat servers of chat.toml up: restarts on crash, memory ceiling and file change
-    #[command(after_help = "Examples:\n  chatctl supervise\n  chatctl supervise --config /etc/chatctl/chat.toml --detach")]
+    #[command(
+        after_help = "Examples:\n  chatctl supervise\n  chatctl supervise --config /etc/chatctl/chat.toml --detach"
+    )]
     Supervise(Supervise),
     /// Show how the supervised apps are: state, memory, connections, health, and their last log lines
     #[command(

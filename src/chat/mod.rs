@@ -1,1 +1,280 @@
-//! The domain: rooms, members and what each profile says to whom. Pure: no runtime, no socket, no clock.
+//! The domain: rooms, members, and what each profile says to whom.
+//!
+//! Pure: no runtime, no socket, no clock. [`Chat`] takes one client event at a time and answers with the
+//! [`Effect`]s it has, in the order in which they must happen; somebody else carries them out. That makes every
+//! row of the wire's tables a plain table test.
+//!
+//! Promises: malformed input is a [`Refusal`], never a panic; a refused event changes nothing; member counts are
+//! O(1) and never drift from the membership.
+
+mod body;
+mod event;
+mod rooms;
+mod text;
+
+pub(crate) use body::Body;
+pub(crate) use event::{Kind, Payload, parse};
+pub(crate) use text::WallTime;
+
+use crate::config::{Limits, Profile};
+use event::Request;
+use rooms::Rooms;
+use std::sync::Arc;
+
+/// A connected socket, as the domain knows it.
+pub(crate) type MemberId = usize;
+/// A room's id as the clients spell it.
+pub(crate) type RoomId = Arc<str>;
+
+/// Who a socket said it is in its handshake query; a part too long to be used is kept as that fact alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The nickname.
+    pub(crate) name: Given,
+    /// The room id.
+    pub(crate) room: Given,
+}
+
+/// A nickname or room id as a client gave it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// Not there, or empty.
+    #[default]
+    Missing,
+    /// Usable.
+    Text(Arc<str>),
+    /// Longer than the configured limit.
+    TooLong,
+}
+
+impl Given {
+    /// Takes what a client sent, if it is there and at most `max` bytes long.
+    pub(crate) fn new(text: &str, max: usize) -> Self {
+        match text.len() {
+            0 => Self::Missing,
+            len if len > max => Self::TooLong,
+            _ => Self::Text(text.into()),
+        }
+    }
+}
+
+/// Why an event was not accepted; its text goes to the client that sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// Neither the payload nor the handshake names a room.
+    #[error("no room: give `room` in the handshake query{}", if *.payload { ", or `idx` in the payload" } else { "" })]
+    NoRoom {
+        /// Whether this profile also takes it from the payload.
+        payload: bool,
+    },
+    /// Neither the payload nor the handshake names the sender.
+    #[error("no name: give `name` in the handshake query{}", if *.payload { " or in the payload" } else { "" })]
+    NoName {
+        /// Whether this profile also takes it from the payload.
+        payload: bool,
+    },
+    /// A nickname or room id over its limit.
+    #[error("`{key}` is longer than {max} bytes")]
+    TooLong {
+        /// Which one.
+        key: &'static str,
+        /// The limit.
+        max: usize,
+    },
+    /// A field of the wrong kind.
+    #[error("`{key}` is not {expected}")]
+    Field {
+        /// Which one.
+        key: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The payload as a whole is not what the event needs.
+    #[error("the payload of `{event}` must be {expected}")]
+    Payload {
+        /// The event.
+        event: &'static str,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// Arrays and objects nested too deep to be safe for the other clients.
+    #[error("the payload is nested deeper than {max} levels")]
+    TooDeep {
+        /// The limit.
+        max: usize,
+    },
+    /// Binary placeholders and attachments that do not fit together.
+    #[error("the payload's binary attachments do not match its placeholders")]
+    Attachments,
+    /// The packet's payload are not JSON.
+    #[error("the payload is not JSON")]
+    NotJson,
+    /// A socket in too many rooms.
+    #[error("in {max} rooms already: leave one first")]
+    TooManyRooms {
+        /// The limit.
+        max: usize,
+    },
+    /// An event that this chat does not have.
+    #[error("there is no such event; there are join_room, chatting, leave_room and exit_room")]
+    UnknownEvent,
+}
+
+/// One consequence of an event; to be carried out in the order given.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Effect {
+    /// From now on the socket receives what is said in the room.
+    Enter(MemberId, RoomId),
+    /// From now on it no longer does.
+    Exit(MemberId, RoomId),
+    /// The event goes to every member of the room.
+    Say(RoomId, &'static str, Body),
+    /// The event goes to this socket alone.
+    Tell(MemberId, &'static str, Body),
+}
+
+/// The state of one chat server: who is where, under which profile.
+#[derive(Debug)]
+pub(crate) struct Chat {
+    profile: Profile,
+    limits: Limits,
+    rooms: Rooms,
+}
+
+impl Chat {
+    /// An empty chat.
+    pub(crate) fn new(profile: Profile, limits: Limits) -> Self {
+        Self { profile, limits, rooms: Rooms::default() }
+    }
+
+    /// Takes one event of a client and says what follows from it.
+    ///
+    /// # Errors
+    /// The event is refused; nothing has changed.
+    pub(crate) fn handle(
+        &mut self,
+        member: MemberId,
+        identity: &Identity,
+        kind: Kind,
+        payload: &Payload,
+        now: WallTime,
+    ) -> Result<Vec<Effect>, Refusal> {
+        match event::read(self.profile, &self.limits, identity, kind, payload)? {
+            Request::Join { room, name, announce, mem_cnt } => {
+                self.join(member, room, name, announce, mem_cnt)
+            }
+            Request::Chat { room, name, msg } => Ok(self.chat(&room, &name, &msg, now)),
+            Request::Leave { room, name, mem_cnt } => Ok(self.leave(member, &room, &name, mem_cnt)),
+            Request::Exit { room, sender, target, mem_cnt } => {
+                Ok(self.exit(&room, &sender, &target, mem_cnt))
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        member: MemberId,
+        room: RoomId,
+        name: Arc<str>,
+        announce: bool,
+        mem_cnt: Option<event::Count>,
+    ) -> Result<Vec<Effect>, Refusal> {
+        let max = self.limits.max_rooms_per_socket;
+        if !self.rooms.contains(member, &room) && self.rooms.of(member).len() >= max {
+            return Err(Refusal::TooManyRooms { max });
+        }
+        self.rooms.join(member, room.clone(), name.clone());
+        let mut effects = vec![Effect::Enter(member, room.clone())];
+        if announce {
+            let size = self.size(&room, mem_cnt);
+            let body = Body::notice(&text::joined(self.profile, &name), &size, self.joiner(&name));
+            effects.push(Effect::Say(room.clone(), "chatting", body.clone()));
+            if self.profile == Profile::React {
+                effects.push(Effect::Say(room, "join_room", body));
+            }
+        }
+        Ok(effects)
+    }
+
+    fn chat(&self, room: &RoomId, name: &str, msg: &Payload, now: WallTime) -> Vec<Effect> {
+        let body = Body::message(msg, name, now, self.rooms.count(room));
+        vec![Effect::Say(room.clone(), "chatting", body)]
+    }
+
+    fn leave(
+        &mut self,
+        member: MemberId,
+        room: &RoomId,
+        name: &str,
+        mem_cnt: Option<event::Count>,
+    ) -> Vec<Effect> {
+        // Of somebody who is not there nobody has to be told: that is also what makes "leave, then disconnect"
+        // one notice and not two.
+        if !self.rooms.leave(member, room) {
+            return Vec::new();
+        }
+        vec![Effect::Exit(member, room.clone()), self.left(room, name, mem_cnt.map(event::Count::less_one))]
+    }
+
+    fn exit(
+        &mut self,
+        room: &RoomId,
+        sender: &str,
+        target: &str,
+        mem_cnt: Option<event::Count>,
+    ) -> Vec<Effect> {
+        let size = self.size(room, mem_cnt.map(event::Count::less_one));
+        let who = if self.profile == Profile::Local { sender } else { target };
+        let msg = text::removed(self.profile, who);
+        let mut effects = vec![Effect::Say(room.clone(), "chatting", Body::notice(&msg, &size, None))];
+        let concerned = self.rooms.named(room, who);
+        let body = Body::removed(&msg, who, &size);
+        effects.extend(concerned.iter().map(|member| Effect::Tell(*member, "exit_room", body.clone())));
+        for member in concerned {
+            self.rooms.leave(member, room);
+            effects.push(Effect::Exit(member, room.clone()));
+        }
+        effects
+    }
+
+    /// The socket is gone: it leaves every room, and where the profile says so the rooms are told.
+    pub(crate) fn gone(&mut self, member: MemberId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (room, name) in self.rooms.remove(member) {
+            if self.profile == Profile::Local {
+                effects.push(self.left(&room, &name, None));
+            }
+        }
+        effects
+    }
+
+    fn left(&self, room: &RoomId, name: &str, mem_cnt: Option<event::Count>) -> Effect {
+        let size = self.size(room, mem_cnt);
+        Effect::Say(room.clone(), "chatting", Body::notice(&text::left(self.profile, name), &size, None))
+    }
+
+    /// `size` of a notice: what the page counted where the profile trusts it, else the members there are.
+    fn size(&self, room: &RoomId, mem_cnt: Option<event::Count>) -> event::Count {
+        match (self.profile, mem_cnt) {
+            (Profile::Web | Profile::React, Some(count)) => count,
+            _ => event::Count::from(self.rooms.count(room)),
+        }
+    }
+
+    fn joiner<'a>(&self, name: &'a str) -> Option<&'a str> {
+        (self.profile == Profile::React).then_some(name)
+    }
+
+    /// The members of a room.
+    pub(crate) fn members(&self, room: &RoomId) -> impl Iterator<Item = MemberId> {
+        self.rooms.members(room)
+    }
+
+    /// Rooms with at least one member.
+    pub(crate) fn room_count(&self) -> usize {
+        self.rooms.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;

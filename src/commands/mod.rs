@@ -1,5 +1,6 @@
 //! One short file per subcommand: wiring only.
 
+mod log;
 mod serve;
 mod status;
 mod supervise;

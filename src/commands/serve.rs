@@ -1,8 +1,33 @@
 //! `chatctl serve`: one chat server in the foreground.
 
-use crate::{cli::Serve, error::Failure, server::listener::Inherited};
+use crate::{
+    cli::Serve,
+    config::{App, Config},
+    error::Failure,
+    server::{self, Settings, listener::Inherited},
+};
 use std::process::ExitCode;
 
-pub(crate) fn run(_args: &Serve, _inherited: Inherited) -> Result<ExitCode, Failure> {
-    Err(Failure::failed("not yet"))
+pub(crate) fn run(args: &Serve, inherited: Inherited) -> Result<ExitCode, Failure> {
+    super::log::start(inherited.control.is_none());
+    let config = Config::load(args.config.config.as_deref())?;
+    let app = find(&config, args.app.as_deref())?;
+    let settings = Settings {
+        profile: args.profile.unwrap_or(app.profile),
+        listen: args.listen.unwrap_or(app.listen),
+        server: config.server.clone(),
+    };
+    server::run(settings, inherited)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a App, Failure> {
+    let known = || config.apps.iter().map(|app| app.name.as_str()).collect::<Vec<_>>().join(", ");
+    match name {
+        Some(name) => config.app(name).ok_or_else(|| {
+            Failure::usage(format_args!("no app named {name}"))
+                .hint(format_args!("the configuration has: {}", known()))
+        }),
+        None => config.enabled().next().ok_or_else(|| Failure::usage("the configuration has no enabled app")),
+    }
 }

@@ -61,6 +61,8 @@ pub(crate) struct Limits {
     pub(crate) max_payload: u64,
     /// Packets that may wait for one client before it is closed as too slow.
     pub(crate) max_queue: usize,
+    /// Bytes that may wait for one client before it is closed as too slow.
+    pub(crate) max_queue_bytes: usize,
     /// Bytes of a nickname.
     pub(crate) max_name: usize,
     /// Bytes of a room id.

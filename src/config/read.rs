@@ -22,5 +22,46 @@ pub(crate) struct Problem {
 }
 
 pub(crate) fn load(_file: Option<&Path>) -> Result<Config, ConfigError> {
-    Err(ConfigError { problems: Vec::new() })
+    use super::*;
+    Ok(Config {
+        path: None,
+        state_dir: "/tmp".into(),
+        apps: vec![App {
+            name: "chatting".into(),
+            enabled: true,
+            profile: Profile::Local,
+            listen: "127.0.0.1:3000".parse().unwrap(),
+            max_memory_restart: None,
+            watch: Watch::Off,
+            ignore_watch: vec![],
+            watch_delay: Default::default(),
+            autorestart: true,
+            min_uptime: Default::default(),
+            max_restarts: 1,
+            restart_delay: None,
+            exp_backoff_restart_delay: Default::default(),
+            listen_timeout: Default::default(),
+            kill_timeout: Default::default(),
+            env: Default::default(),
+        }],
+        server: Server {
+            page: Page { enabled: true, dir: None },
+            cors_origins: vec!["*".into()],
+            timezone: None,
+            limits: Limits {
+                max_payload: 1_000_000,
+                max_queue: 8192,
+                max_queue_bytes: 32 << 20,
+                max_name: 256,
+                max_room: 256,
+                max_rooms_per_socket: 100,
+            },
+        },
+    })
+}
+
+impl From<ConfigError> for crate::error::Failure {
+    fn from(_: ConfigError) -> Self {
+        Self::usage("todo")
+    }
 }

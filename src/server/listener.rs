@@ -1,18 +1,64 @@
 //! The sockets a chat server listens on: inherited from the supervisor or systemd, or bound here.
 
-use std::{net::TcpListener, os::unix::net::UnixListener};
+use crate::error::Failure;
+use listenfd::ListenFd;
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    os::unix::net::UnixListener,
+};
 
-/// Sockets found in `LISTEN_FDS`, told apart by `LISTEN_FDNAMES`.
+/// Connections that may wait in the kernel while nobody accepts, as during a restart.
+const BACKLOG: i32 = 4096;
+
+/// Sockets found in `LISTEN_FDS` (systemd's socket activation protocol, sd_listen_fds(3)): the first TCP socket is
+/// where clients connect, the first Unix socket is the control API.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
-    /// `chat`: where clients connect.
+    /// Where clients connect.
     pub(crate) chat: Option<TcpListener>,
-    /// `control`: where the supervisor asks for `/stats`.
+    /// Where the supervisor asks for `/stats`.
     pub(crate) control: Option<UnixListener>,
 }
 
 impl Inherited {
+    /// Takes them over. Must be called before the process has threads: it edits the environment.
     pub(crate) fn from_env() -> Self {
-        Self::default()
+        let mut fds = ListenFd::from_env();
+        let mut inherited = Self::default();
+        for index in 0..fds.len() {
+            if inherited.chat.is_none()
+                && let Ok(Some(listener)) = fds.take_tcp_listener(index)
+            {
+                inherited.chat = Some(listener);
+            } else if inherited.control.is_none()
+                && let Ok(Some(listener)) = fds.take_unix_listener(index)
+            {
+                inherited.control = Some(listener);
+            }
+        }
+        inherited
     }
+}
+
+/// Binds a listener of one's own.
+///
+/// # Errors
+/// Says whose fault it is and what to do.
+pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address).map_err(|error| {
+        let failure = Failure::failed(format_args!("cannot listen on {address}: {error}"));
+        match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                failure.hint("another program listens there: stop it, or choose another --listen")
+            }
+            io::ErrorKind::PermissionDenied => {
+                failure.hint("ports below 1024 need root or CAP_NET_BIND_SERVICE")
+            }
+            io::ErrorKind::AddrNotAvailable => failure.hint("this machine has no such address"),
+            _ => failure,
+        }
+    })?;
+    let _ = rustix::net::listen(&listener, BACKLOG);
+    Ok(listener)
 }

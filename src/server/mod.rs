@@ -1,3 +1,160 @@
 //! The chat process: one profile, one listener, one namespace.
+//!
+//! ```text
+//! socket -> edge -> engine (socketioxide) -> socket handlers -> sequencer -> chat's rules
+//!                                                                  |
+//! socket <- edge <- engine <--------- one broadcast ---------------+
+//! ```
+//!
+//! Promises: one sender's messages reach every receiver in the order sent, all members of a room see one order,
+//! nothing is dropped in silence. It must never import the supervisor: they meet as processes.
 
+mod control;
+mod edge;
+mod http;
+mod link;
 pub(crate) mod listener;
+mod outbox;
+mod sequencer;
+mod socket;
+mod stats;
+
+use crate::{
+    chat::Chat,
+    config::{self, Profile},
+    error::Failure,
+};
+use edge::Edge;
+use listener::Inherited;
+use outbox::Bounds;
+use sequencer::{Command, Inbox, Sequencer};
+use socketioxide::SocketIo;
+use stats::Stats;
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Room in the engine's queues beyond what the sequencer counts: CONNECT replies, heartbeats.
+const ENGINE_SLACK: usize = 64;
+/// First read of a WebSocket connection; larger messages make it grow while they last.
+const READ_BUFFER: usize = 1024;
+/// Longest wait for clients to take leave.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What one chat server is to be.
+pub(crate) struct Settings {
+    pub(crate) profile: Profile,
+    pub(crate) listen: SocketAddr,
+    pub(crate) server: config::Server,
+}
+
+/// Runs the chat server until it is told to stop.
+///
+/// # Errors
+/// It could not start.
+pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime =
+        runtime.map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
+    let result = runtime.block_on(serve(settings, inherited));
+    // Connections that are still open are not waited for: their clients have been told.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> {
+    let cannot = |what: &str, error: std::io::Error| Failure::failed(format_args!("cannot {what}: {error}"));
+    // Registered first: a signal during the start is not lost.
+    let mut stop = Stop::register().map_err(|error| cannot("watch for signals", error))?;
+    let listener = match inherited.chat {
+        Some(listener) => listener,
+        None => listener::bind(settings.listen)?,
+    };
+    let address = listener.local_addr().map_err(|error| cannot("use the listening socket", error))?;
+    let listener = http::into_tokio(listener).map_err(|error| cannot("use the listening socket", error))?;
+
+    let stats = Arc::new(Stats::new());
+    let (io, edge, inbox) = engine(&settings, &stats)?;
+    if let Some(control) = inherited.control {
+        control::start(control, stats.clone(), inbox.clone())
+            .map_err(|error| cannot("serve the control API", error))?;
+    }
+    let accepting = CancellationToken::new();
+    let app = http::router(&settings, edge, inbox.clone());
+    let accept = tokio::spawn(http::accept(listener, app, accepting.clone()));
+
+    tracing::info!(profile = settings.profile.as_str(), "listening on http://{address}");
+    notify(&[sd_notify::NotifyState::Ready]);
+
+    let signal = stop.wait().await;
+    tracing::info!("{signal}: stopping");
+    notify(&[sd_notify::NotifyState::Stopping]);
+    accepting.cancel();
+    tokio::select! {
+        () = goodbye(&io, &inbox) => {}
+        signal = stop.wait() => tracing::info!("{signal} again: stopping at once"),
+    }
+    accept.abort();
+    Ok(())
+}
+
+/// Lets what was accepted reach the clients, then closes their connections so that they come back by themselves.
+async fn goodbye(io: &SocketIo, inbox: &Inbox) {
+    let (reply, drained) = tokio::sync::oneshot::channel();
+    inbox.push(Command::Drain(reply));
+    let _ = drained.await;
+    if tokio::time::timeout(GOODBYE, io.close()).await.is_err() {
+        tracing::info!("some clients did not take leave within {GOODBYE:?}");
+    }
+}
+
+fn engine(settings: &Settings, stats: &Arc<Stats>) -> Result<(SocketIo, Arc<Edge>, Inbox), Failure> {
+    let limits = settings.server.limits;
+    let max_payload = usize::try_from(limits.max_payload).unwrap_or(usize::MAX);
+    let (service, io) = SocketIo::builder()
+        .max_buffer_size(limits.max_queue + ENGINE_SLACK)
+        .max_payload(limits.max_payload)
+        .ws_read_buffer_size(READ_BUFFER)
+        .ws_max_message_size(max_payload)
+        .ws_max_frame_size(max_payload)
+        .build_svc();
+    let (inbox, commands) = sequencer::inbox();
+    socket::install(&io, inbox.clone());
+    let bounds = Bounds { packets: limits.max_queue, bytes: limits.max_queue_bytes };
+    let zone = settings.server.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
+    let chat = Chat::new(settings.profile, limits);
+    let sequencer = Sequencer::new(io.clone(), chat, bounds, zone, stats.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let started = thread::Builder::new().name("sequencer".into()).spawn(move || {
+        let _context = runtime.enter();
+        sequencer.run(&commands);
+    });
+    started.map_err(|error| Failure::failed(format_args!("cannot start a thread: {error}")))?;
+    Ok((io, Edge::new(service, limits, stats.clone()), inbox))
+}
+
+/// Tells the supervisor or systemd; without one, nobody.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "cannot tell the supervisor");
+    }
+}
+
+/// The signals that stop a server.
+struct Stop {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Stop {
+    fn register() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The chat server's side of the control API: `GET /stats`, over the Unix socket the supervisor holds.
+
+use super::{http::healthy, sequencer::Inbox, stats::Stats};
+use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
+use std::{io, os::unix::net::UnixListener, sync::Arc};
+
+/// Serves it for the life of the process.
+///
+/// # Errors
+/// The socket cannot be used.
+pub(super) fn start(listener: UnixListener, stats: Arc<Stats>, inbox: Inbox) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    // Answers only when events get through the sequencer: the supervisor takes it as a sign of life.
+    let answer = move || {
+        let (stats, inbox) = (stats.clone(), inbox.clone());
+        async move {
+            if healthy(&inbox).await {
+                Json(stats.read()).into_response()
+            } else {
+                (StatusCode::SERVICE_UNAVAILABLE, "the sequencer does not answer").into_response()
+            }
+        }
+    };
+    let app = Router::new().route("/stats", get(answer));
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, app).await {
+            tracing::error!(%error, "the control API has ended");
+        }
+    });
+    Ok(())
+}

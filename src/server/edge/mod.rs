@@ -1,0 +1,164 @@
+//! The edge: stands between hyper and socketioxide, so that every connection can be counted, paused and cut.
+//!
+//! It answers WebSocket upgrades itself and hands the engine an [`EdgeStream`] with a fresh, tiny request: the engine
+//! keeps that request for the life of the session, and hyper's own would keep 16 KB of read buffer with it. What
+//! the chat needs of the handshake travels as the [`Link`] in the request's extensions.
+//!
+//! It never changes what goes over the wire. What upstream would have to offer for it to go away: the length of a
+//! socket's queue, a way to close its transport from a [`socketioxide::extract::SocketRef`], and a request without
+//! its buffers.
+
+mod frames;
+mod handshake;
+mod polling;
+mod stream;
+
+use super::{
+    link::{ClosePolling, Link},
+    stats::Stats,
+};
+use crate::config::Limits;
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use engineioxide::service::NotFoundService;
+use handshake::Handshake;
+use http::{Method, StatusCode, Uri, header};
+use hyper_util::rt::TokioIo;
+use socketioxide::service::SocketIoService;
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+use stream::EdgeStream;
+use tokio::net::TcpStream;
+use tower_service::Service;
+
+/// The engine, as the edge calls it.
+pub(super) type Engine = SocketIoService<NotFoundService>;
+
+/// See the module.
+pub(super) struct Edge {
+    engine: Engine,
+    limits: Limits,
+    stats: Arc<Stats>,
+    /// Polling sessions by id: their later requests, and upgrades, name nothing else.
+    sessions: Mutex<HashMap<Box<str>, Weak<Link>>>,
+    /// For the links, which close polling sessions through it.
+    this: Weak<Self>,
+}
+
+impl Edge {
+    /// An edge before this engine.
+    pub(super) fn new(engine: Engine, limits: Limits, stats: Arc<Stats>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self { engine, limits, stats, sessions: Mutex::default(), this: this.clone() })
+    }
+
+    /// The link of a polling session.
+    fn find(&self, sid: &str) -> Option<Arc<Link>> {
+        self.lock().get(sid)?.upgrade()
+    }
+
+    fn remember(&self, sid: &str, link: &Arc<Link>) {
+        let mut sessions = self.lock();
+        sessions.insert(sid.into(), Arc::downgrade(link));
+        // Ended sessions are swept when they are as many as the living: amortized O(1), and the map stays bounded.
+        if sessions.len() == sessions.capacity() {
+            sessions.retain(|_, link| link.strong_count() > 0);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, Weak<Link>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a request to the engine.
+    async fn call(&self, request: Request) -> Response {
+        match self.engine.clone().call(request).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        }
+    }
+
+    /// Answers a WebSocket upgrade, and gives the engine the stream when hyper lets go of it.
+    fn upgrade(self: Arc<Self>, mut request: Request, handshake: Handshake) -> Response {
+        let headers = request.headers();
+        let key = headers.get(header::SEC_WEBSOCKET_KEY).map(|key| handshake::accept_key(key.as_bytes()));
+        let (Some(accept), true) = (key, handshake::is_websocket(headers)) else {
+            return refuse(3, "Bad request");
+        };
+        if request.method() != Method::GET {
+            return refuse(2, "Bad handshake method");
+        }
+        let known = handshake.sid.as_deref().map(|sid| self.find(sid));
+        let (link, upgrades) = match known {
+            None => {
+                (Link::new(handshake.identity(&self.limits), handshake.eio3, None, self.stats.clone()), false)
+            }
+            Some(Some(link)) if !link.is_websocket() => (link, true),
+            Some(Some(_)) => return refuse(3, "Bad request"),
+            Some(None) => return refuse(1, "Session ID unknown"),
+        };
+        let Ok(uri) = handshake.engine_uri().parse::<Uri>() else { return refuse(1, "Session ID unknown") };
+        let upgraded = hyper::upgrade::on(&mut request);
+        // The request, and with it hyper's buffer, goes here and not when the session ends.
+        drop(request);
+        tokio::spawn(async move {
+            let Ok(upgraded) = upgraded.await else { return };
+            let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+                tracing::error!("an upgraded connection is not the stream it came in by; closed");
+                return;
+            };
+            let head = Bytes::copy_from_slice(&parts.read_buf);
+            let stream = EdgeStream::new(parts.io.into_inner(), head, link.clone(), upgrades);
+            let mut fresh = http::Request::new(());
+            *fresh.uri_mut() = uri;
+            if !upgrades {
+                fresh.extensions_mut().insert(link);
+            }
+            if let Err(error) =
+                Service::<(EdgeStream, http::Request<()>)>::call(&mut self.engine.clone(), (stream, fresh))
+                    .await
+            {
+                tracing::debug!(%error, "the engine refused an upgraded connection");
+            }
+        });
+        let headers = [
+            (header::UPGRADE, "websocket"),
+            (header::CONNECTION, "Upgrade"),
+            (header::SEC_WEBSOCKET_ACCEPT, &accept),
+        ];
+        (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+    }
+}
+
+impl ClosePolling for Edge {
+    fn close_polling(&self, sid: &str, eio3: bool) {
+        let Some(edge) = self.this.upgrade() else { return };
+        let (protocol, body) = if eio3 { (3, "1:1") } else { (4, "1") };
+        let uri = format!("/socket.io/?EIO={protocol}&transport=polling&sid={sid}");
+        let Ok(request) = Request::post(uri).body(Body::from(body)) else { return };
+        // Called from the sequencer's thread as well, which is in the runtime's context.
+        tokio::spawn(async move { edge.call(request).await });
+    }
+}
+
+/// Every request to `/socket.io/`.
+pub(super) async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Infallible> {
+    Ok(match Handshake::read(request.uri()) {
+        Some(handshake) if handshake.websocket => edge.upgrade(request, handshake),
+        Some(handshake) => edge.polling(request, handshake).await,
+        // Nothing the edge knows: the engine has the words for what is wrong.
+        None => edge.call(request).await,
+    })
+}
+
+/// An Engine.IO error reply, as clients know them.
+fn refuse(code: u8, message: &str) -> Response {
+    let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
+    (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}

@@ -1,0 +1,226 @@
+//! The link: what edge, socket handlers and sequencer know in common of one Engine.IO session.
+//!
+//! socketioxide's queue of a socket drops what does not fit, and cannot be asked how full it is. So both ends are
+//! counted here: the sequencer counts the packets it queues, the edge those that leave. The difference is the
+//! backlog, and the sequencer keeps it below the queue's size: nothing is ever dropped in silence. (socketioxide
+//! offering the length of a socket's queue, and whose queue a broadcast found full, would make this go away.)
+//!
+//! Against a client that sends faster than it can be served, a link has credit: with [`CREDIT`] of its events
+//! waiting, the edge reads no more from it. What waits is therefore bounded by the credit plus one read.
+
+use super::stats::Stats;
+use crate::chat::Identity;
+use futures_util::task::AtomicWaker;
+use std::{
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::*},
+    },
+    task::Waker,
+    thread::Thread,
+};
+use tokio::sync::Notify;
+
+/// Events of one client that may wait for the sequencer before its transport is read no further.
+pub(super) const CREDIT: u32 = 256;
+
+/// Closes a polling session that no stream stands for.
+pub(super) trait ClosePolling: Send + Sync {
+    /// Ends the session of this id as if its client had said goodbye.
+    fn close_polling(&self, sid: &str, eio3: bool);
+}
+
+/// One Engine.IO session as chatctl sees it; lives in the extensions of the request that socketioxide keeps.
+pub(super) struct Link {
+    /// Who the client said it is.
+    pub(super) identity: Identity,
+    /// Engine.IO 3 (clients 2.x).
+    pub(super) eio3: bool,
+    transport: AtomicU8,
+    cut: AtomicBool,
+    closed: AtomicBool,
+    /// Events in the sequencer's inbox.
+    waiting: AtomicU32,
+    /// Socket.IO packets that left for the client.
+    sent: AtomicU64,
+    /// Where the sequencer's own count stood when it last let go of this link.
+    pub(super) queued: AtomicU64,
+    /// The kernel takes no more: the client is not reading.
+    stalled: AtomicBool,
+    /// The sequencer waits for the backlog to shrink.
+    awaited: AtomicBool,
+    sequencer: OnceLock<Thread>,
+    pub(super) reader: AtomicWaker,
+    pub(super) writer: AtomicWaker,
+    /// Only what began as polling has one.
+    pub(super) polling: Option<Box<Polling>>,
+    /// A link is what counts as a connection: it lives exactly as long as its session.
+    stats: Arc<Stats>,
+}
+
+/// What only a polling session has.
+pub(super) struct Polling {
+    /// Its id, known once the open reply has gone by.
+    pub(super) sid: OnceLock<Box<str>>,
+    /// GETs that wait for packets now.
+    pub(super) gets: AtomicU32,
+    /// Told when a POST may go on.
+    pub(super) credit: Notify,
+    /// Who can close it.
+    pub(super) edge: Weak<dyn ClosePolling>,
+}
+
+const POLLING: u8 = 0;
+const WEBSOCKET: u8 = 1;
+
+impl Link {
+    /// A link for a session that begins as WebSocket, or as polling with what only that has.
+    pub(super) fn new(
+        identity: Identity,
+        eio3: bool,
+        polling: Option<Box<Polling>>,
+        stats: Arc<Stats>,
+    ) -> Arc<Self> {
+        stats.connections.fetch_add(1, Relaxed);
+        Arc::new(Self {
+            identity,
+            eio3,
+            transport: AtomicU8::new(if polling.is_some() { POLLING } else { WEBSOCKET }),
+            cut: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            waiting: AtomicU32::new(0),
+            sent: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
+            stalled: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
+            sequencer: OnceLock::new(),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+            polling,
+            stats,
+        })
+    }
+
+    /// The session has moved from polling to WebSocket.
+    pub(super) fn upgraded(&self) {
+        self.transport.store(WEBSOCKET, Release);
+    }
+
+    /// Whether it is a WebSocket now.
+    pub(super) fn is_websocket(&self) -> bool {
+        self.transport.load(Acquire) == WEBSOCKET
+    }
+
+    /// Breaks the transport: the client sees its connection close and comes back by itself.
+    ///
+    /// Never by Socket.IO's own disconnect, after which clients stay away.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Release);
+        self.reader.wake();
+        self.writer.wake();
+        if let Some(polling) = &self.polling {
+            polling.credit.notify_waiters();
+            if let (Some(sid), Some(edge)) = (polling.sid.get(), polling.edge.upgrade()) {
+                edge.close_polling(sid, self.eio3);
+            }
+        }
+    }
+
+    /// Whether it was cut.
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut.load(Acquire)
+    }
+
+    /// The transport is gone.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Release);
+        self.wake_sequencer();
+    }
+
+    /// Whether nothing sent on it can arrive any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Acquire) || self.is_cut()
+    }
+
+    // --- what comes in
+
+    /// One more event of this client waits for the sequencer.
+    pub(super) fn take_credit(&self) {
+        self.waiting.fetch_add(1, AcqRel);
+    }
+
+    /// The sequencer has dealt with one; at half the credit the transport is read on.
+    pub(super) fn give_credit(&self) {
+        if self.waiting.fetch_sub(1, AcqRel) == CREDIT / 2 {
+            self.reader.wake();
+            if let Some(polling) = &self.polling {
+                polling.credit.notify_waiters();
+            }
+        }
+    }
+
+    /// Whether its transport may be read.
+    pub(super) fn has_credit(&self) -> bool {
+        self.waiting.load(Acquire) < CREDIT
+    }
+
+    // --- what goes out
+
+    /// `packets` of the sequencer's left for the client.
+    pub(super) fn sent(&self, packets: u64) {
+        if packets > 0 {
+            self.sent.fetch_add(packets, AcqRel);
+            if self.awaited.load(Acquire) {
+                self.wake_sequencer();
+            }
+        }
+    }
+
+    /// The kernel took everything, or does not take more.
+    pub(super) fn stall(&self, stalled: bool) {
+        if self.stalled.load(Relaxed) != stalled {
+            self.stalled.store(stalled, Release);
+            self.wake_sequencer();
+        }
+    }
+
+    /// Packets that left so far.
+    pub(super) fn sent_so_far(&self) -> u64 {
+        self.sent.load(Acquire)
+    }
+
+    /// Whether the client is what holds things up, rather than this server's own pace.
+    pub(super) fn is_stalled(&self) -> bool {
+        match &self.polling {
+            Some(polling) if !self.is_websocket() => polling.gets.load(Acquire) == 0,
+            _ => self.stalled.load(Acquire),
+        }
+    }
+
+    /// The sequencer wants to be woken by what leaves, until it says `false`.
+    pub(super) fn await_progress(&self, waiting: bool) {
+        if waiting {
+            self.sequencer.get_or_init(std::thread::current);
+        }
+        self.awaited.store(waiting, Release);
+    }
+
+    fn wake_sequencer(&self) {
+        if self.awaited.load(Acquire)
+            && let Some(thread) = self.sequencer.get()
+        {
+            thread.unpark();
+        }
+    }
+
+    /// Registers who reads the transport, for [`Link::cut`] and returning credit.
+    pub(super) fn register_reader(&self, waker: &Waker) {
+        self.reader.register(waker);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.stats.connections.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,129 @@
+//! What waits for each client, and the decision that a client is too slow.
+//!
+//! Before a packet is queued for a client its backlog is known to have room: below the configured number of packets
+//! and bytes. Full has two causes, told apart by the [`Link`]:
+//!
+//! - the client does not read (its connection is stalled): it is closed, at once, so that it costs the others
+//!   nothing;
+//! - this server is behind with its own writing (a burst, busy cores): the sequencer waits for it, and with that
+//!   the senders, whose credit is used up.
+
+use super::link::Link;
+use socketioxide::extract::SocketRef;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Below this many packets nobody asks how many have left: the count is a cache line another core writes.
+const UNASKED: usize = 64;
+/// Longest wait for this server's own writing before a client counts as slow after all.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bounds of one client's backlog.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Packets.
+    pub(super) packets: usize,
+    /// Bytes of their bodies.
+    pub(super) bytes: usize,
+}
+
+/// A client and what waits for it.
+pub(super) struct Peer {
+    pub(super) socket: SocketRef,
+    pub(super) link: Arc<Link>,
+    /// All packets ever queued on the link.
+    queued: u64,
+    /// Sizes of those that had not left when last asked, oldest first.
+    backlog: VecDeque<u32>,
+    bytes: usize,
+    /// Given up: nothing is queued any more.
+    pub(super) closed: bool,
+}
+
+/// A client that was found too slow: what it left waiting.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooSlow {
+    pub(super) packets: usize,
+    pub(super) bytes: usize,
+}
+
+impl Peer {
+    pub(super) fn new(socket: SocketRef, link: Arc<Link>) -> Self {
+        let queued = link.queued.load(Relaxed);
+        // An earlier socket of the same session may have left packets in the queue.
+        let left = queued.saturating_sub(link.sent_so_far());
+        let backlog = (0..left).map(|_| 0).collect();
+        Self { socket, link, queued, backlog, bytes: 0, closed: false }
+    }
+
+    /// Makes sure that one packet of this size fits, waiting for this server's own writing if need be.
+    pub(super) fn make_room(&mut self, size: usize, bounds: Bounds) -> Result<(), TooSlow> {
+        if self.backlog.len() < UNASKED && self.bytes + size <= bounds.bytes || self.fits(size, bounds) {
+            self.queue(size);
+            return Ok(());
+        }
+        let deadline = Instant::now() + PATIENCE;
+        self.link.await_progress(true);
+        let fits = loop {
+            if self.fits(size, bounds) {
+                break true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.link.is_stalled() || self.link.is_closed() || left.is_zero() {
+                break false;
+            }
+            thread::park_timeout(left);
+        };
+        self.link.await_progress(false);
+        if !fits {
+            return Err(TooSlow { packets: self.backlog.len(), bytes: self.bytes });
+        }
+        self.queue(size);
+        Ok(())
+    }
+
+    /// Waits until everything queued has left, the client stops reading, or `deadline` is reached.
+    pub(super) fn wait_until_sent(&mut self, deadline: Instant) {
+        self.link.await_progress(true);
+        loop {
+            self.refresh();
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.backlog.is_empty() || self.link.is_stalled() || self.link.is_closed() || left.is_zero() {
+                break;
+            }
+            thread::park_timeout(left);
+        }
+        self.link.await_progress(false);
+    }
+
+    fn fits(&mut self, size: usize, bounds: Bounds) -> bool {
+        self.refresh();
+        // One packet always fits, however large.
+        self.backlog.is_empty() || self.backlog.len() < bounds.packets && self.bytes + size <= bounds.bytes
+    }
+
+    fn queue(&mut self, size: usize) {
+        self.queued += 1;
+        self.backlog.push_back(u32::try_from(size).unwrap_or(u32::MAX));
+        self.bytes += size;
+    }
+
+    fn refresh(&mut self) {
+        let waiting =
+            usize::try_from(self.queued.saturating_sub(self.link.sent_so_far())).unwrap_or(usize::MAX);
+        while self.backlog.len() > waiting {
+            let size = self.backlog.pop_front().unwrap_or(0);
+            self.bytes = self.bytes.saturating_sub(size as usize);
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.link.queued.store(self.queued, Relaxed);
+    }
+}
