@@ -1,1 +1,283 @@
+//! The wire's tables, row by row, against the pure rules.
 
+use super::*;
+use proptest::prelude::*;
+
+const NOW: WallTime = WallTime { hour: 15, minute: 4 };
+
+fn limits() -> Limits {
+    Limits {
+        max_payload: 1 << 20,
+        max_queue: 64,
+        max_queue_bytes: 1 << 20,
+        max_name: 16,
+        max_room: 16,
+        max_rooms_per_socket: 3,
+    }
+}
+
+/// People with a handshake each, in a chat of one profile.
+struct Stage {
+    chat: Chat,
+    people: Vec<Identity>,
+}
+
+impl Stage {
+    fn new(profile: Profile, people: &[(&str, &str)]) -> Self {
+        let identity =
+            |(name, room): &(&str, &str)| Identity { name: Given::new(name, 16), room: Given::new(room, 16) };
+        Self { chat: Chat::new(profile, limits()), people: people.iter().map(identity).collect() }
+    }
+
+    fn send(&mut self, who: MemberId, event: &str, payload: &str) -> Result<Vec<String>, String> {
+        let text = if payload.is_empty() { format!("[{event:?}]") } else { format!("[{event:?},{payload}]") };
+        let (name, payload) = parse(&text, Vec::new()).unwrap();
+        let kind = Kind::named(&name).ok_or(Refusal::UnknownEvent);
+        let effects = kind
+            .and_then(|kind| self.chat.handle(who, &self.people[who], kind, &payload?, NOW))
+            .map_err(|r| r.to_string())?;
+        Ok(effects.iter().map(show).collect())
+    }
+
+    /// What is said, in a form that fits a line.
+    fn check(&mut self, who: MemberId, event: &str, payload: &str, expect: &[&str]) {
+        let effects =
+            self.send(who, event, payload).unwrap_or_else(|refusal| vec![format!("refused: {refusal}")]);
+        assert_eq!(effects, expect, "{who} {event} {payload}");
+    }
+
+    fn gone(&mut self, who: MemberId) -> Vec<String> {
+        self.chat.gone(who).iter().map(show).collect()
+    }
+}
+
+fn show(effect: &Effect) -> String {
+    match effect {
+        Effect::Enter(member, room) => format!("enter {member} {room}"),
+        Effect::Exit(member, room) => format!("exit {member} {room}"),
+        Effect::Say(room, event, body) => format!("{room} {event} {}", serde_json::to_string(body).unwrap()),
+        Effect::Tell(member, event, body) => {
+            format!("{member} {event} {}", serde_json::to_string(body).unwrap())
+        }
+    }
+}
+
+#[test]
+fn local_speaks_of_everything() {
+    let mut s = Stage::new(Profile::Local, &[("kim", "r"), ("lee", "r")]);
+    s.check(
+        0,
+        "join_room",
+        "",
+        &["enter 0 r", r#"r chatting {"msg":"kim님이 입장하셨습니다.","type":"notice","size":1}"#],
+    );
+    let lee = ["enter 1 r", r#"r chatting {"msg":"lee님이 입장하셨습니다.","type":"notice","size":2}"#];
+    s.check(1, "join_room", r#"{"msg":"x","type":1,"mem_cnt":77}"#, &lee);
+    let hello = r#"r chatting {"msg":"hi","name":"kim","type":"chat","time":"오후 03:04","view":2}"#;
+    s.check(0, "chatting", r#""hi""#, &[hello]);
+    let left = ["exit 1 r", r#"r chatting {"msg":"lee님이 퇴장하셨습니다.","type":"notice","size":1}"#];
+    s.check(1, "leave_room", r#"{"mem_cnt":77}"#, &left);
+    assert!(s.gone(1).is_empty(), "leave, then disconnect: one notice");
+    assert_eq!(s.gone(0), [r#"r chatting {"msg":"kim님이 퇴장하셨습니다.","type":"notice","size":0}"#]);
+    assert_eq!(s.chat.room_count(), 0);
+}
+
+#[test]
+fn local_exit_concerns_the_sender() {
+    let mut s = Stage::new(Profile::Local, &[("kim", "r"), ("lee", "r")]);
+    s.send(0, "join_room", "").unwrap();
+    s.send(1, "join_room", "").unwrap();
+    let expect = [
+        r#"r chatting {"msg":"kim님을 강퇴시켰습니다.","type":"notice","size":2}"#,
+        r#"0 exit_room {"msg":"kim님을 강퇴시켰습니다.","type":"notice","name":"kim","size":2}"#,
+        "exit 0 r",
+    ];
+    s.check(0, "exit_room", r#"{"name":"lee","mem_cnt":9}"#, &expect);
+    assert!(s.gone(0).is_empty(), "no further notice");
+}
+
+#[test]
+fn web_is_silent_on_reentry_and_trusts_the_pages_count() {
+    let mut s = Stage::new(Profile::Web, &[("kim", "r"), ("lee", "r")]);
+    for silent in ["", "null", "{}", r#"{"type":1}"#, r#"{"type":"1"}"#, r#"{"type":null}"#] {
+        s.check(0, "join_room", silent, &["enter 0 r"]);
+    }
+    for (payload, size) in [
+        (r#"{"type":0,"mem_cnt":5}"#, "5"),
+        (r#"{"type":"0","mem_cnt":"5"}"#, "5"),
+        (r#"{"type":0}"#, "1"),
+        (r#"{"type":0,"mem_cnt":"many"}"#, "1"),
+        (r#"{"type":0,"mem_cnt":null}"#, "1"),
+        (r#"{"type":0,"mem_cnt":{}}"#, "1"),
+    ] {
+        let notice =
+            format!(r#"r chatting {{"msg":"kim 님이 입장하셨습니다.","type":"notice","size":{size}}}"#);
+        s.check(0, "join_room", payload, &["enter 0 r", &notice]);
+    }
+    s.send(1, "join_room", "").unwrap();
+    let left = ["exit 1 r", r#"r chatting {"msg":"lee 님이 퇴장하셨습니다.","type":"notice","size":4}"#];
+    s.check(1, "leave_room", r#"{"mem_cnt":5}"#, &left);
+    assert!(s.gone(0).is_empty(), "silent when the socket goes away");
+}
+
+#[test]
+fn web_exit_concerns_the_named() {
+    let mut s = Stage::new(Profile::Web, &[("kim", "r"), ("lee", "r"), ("lee", "r"), ("lee", "q")]);
+    for who in 0..4 {
+        s.send(who, "join_room", "").unwrap();
+    }
+    let expect = [
+        r#"r chatting {"msg":"lee 님을 챗방에서 내보냈습니다.","type":"notice","size":6}"#,
+        r#"1 exit_room {"msg":"lee 님을 챗방에서 내보냈습니다.","type":"notice","name":"lee","size":6}"#,
+        r#"2 exit_room {"msg":"lee 님을 챗방에서 내보냈습니다.","type":"notice","name":"lee","size":6}"#,
+        "exit 1 r",
+        "exit 2 r",
+    ];
+    s.check(0, "exit_room", r#"{"name":"lee","mem_cnt":7}"#, &expect);
+    let own = s.send(0, "exit_room", "{}").unwrap();
+    assert_eq!(own.last().map(String::as_str), Some("exit 0 r"), "the sender when the name is missing");
+}
+
+#[test]
+fn react_names_room_and_nickname_in_each_payload() {
+    let mut s = Stage::new(Profile::React, &[("", ""), ("kim", "h")]);
+    let notice = r#"{"msg":"lee 님이 입장하셨습니다.","type":"notice","size":1,"name":"lee"}"#;
+    let expect = ["enter 0 7".to_owned(), format!("7 chatting {notice}"), format!("7 join_room {notice}")];
+    s.check(0, "join_room", r#"{"idx":7,"name":"lee","type":0}"#, &expect.each_ref().map(String::as_str));
+    let hi = r#"7 chatting {"msg":null,"name":"2","type":"chat","time":"오후 03:04","view":1}"#;
+    s.check(0, "chatting", r#"{"idx":"7","name":2,"msg":null}"#, &[hi]);
+    let handshake = r#"h chatting {"msg":"x","name":"kim","type":"chat","time":"오후 03:04","view":0}"#;
+    s.check(1, "chatting", r#"{"msg":"x","idx":"","name":null}"#, &[handshake]);
+    s.check(0, "join_room", r#"{"idx":8,"name":"lee"}"#, &["enter 0 8"]);
+    s.check(0, "join_room", r#"{"idx":9,"name":"lee"}"#, &["enter 0 9"]);
+    s.check(0, "join_room", r#"{"idx":10,"name":"lee"}"#, &["refused: in 3 rooms already: leave one first"]);
+}
+
+#[test]
+fn whatever_is_malformed_is_refused_and_changes_nothing() {
+    let no_room = "refused: no room: give `room` in the handshake query";
+    let no_name = "refused: no name: give `name` in the handshake query";
+    for (profile, event, payload, refusal) in [
+        (Profile::Local, "chatting", "", "refused: the payload of `chatting` must be the message"),
+        (Profile::Web, "join_room", "[]", "refused: the payload of `join_room` must be an object"),
+        (Profile::Web, "leave_room", "\"x\"", "refused: the payload of `leave_room` must be an object"),
+        (Profile::Web, "exit_room", r#"{"name":[]}"#, "refused: `name` is not a text or a number"),
+        (Profile::React, "chatting", "\"x\"", "refused: the payload of `chatting` must be an object"),
+        (Profile::React, "chatting", "", "refused: the payload of `chatting` must be an object"),
+        (
+            Profile::React,
+            "chatting",
+            r#"{"idx":1}"#,
+            "refused: the payload of `chatting` must be {idx, name, msg}",
+        ),
+        (Profile::React, "join_room", r#"{"idx":true}"#, "refused: `idx` is not a text or a number"),
+        (
+            Profile::React,
+            "join_room",
+            r#"{"idx":"12345678901234567"}"#,
+            "refused: `room` is longer than 16 bytes",
+        ),
+        (
+            Profile::React,
+            "join_room",
+            r#"{"name":"12345678901234567"}"#,
+            "refused: `name` is longer than 16 bytes",
+        ),
+        (
+            Profile::Web,
+            "shout",
+            "1",
+            "refused: there is no such event; there are join_room, chatting, leave_room and exit_room",
+        ),
+    ] {
+        let mut s = Stage::new(profile, &[("kim", "r")]);
+        s.check(0, event, payload, &[refusal]);
+        assert_eq!(s.chat.room_count(), 0);
+    }
+    for event in ["join_room", "leave_room", "exit_room"] {
+        Stage::new(Profile::Web, &[("kim", "")]).check(0, event, "{}", &[no_room]);
+        let refusal =
+            if event == "exit_room" { format!("{no_name} or in the payload") } else { no_name.to_owned() };
+        Stage::new(Profile::Web, &[("", "r")]).check(0, event, "{}", &[&refusal]);
+        Stage::new(Profile::Web, &[("a name that is long", "r")]).check(
+            0,
+            event,
+            "{}",
+            &["refused: `name` is longer than 16 bytes"],
+        );
+    }
+}
+
+#[test]
+fn leaving_where_one_is_not_says_nothing() {
+    for profile in [Profile::Local, Profile::Web, Profile::React] {
+        Stage::new(profile, &[("kim", "r")]).check(0, "leave_room", "", &[]);
+    }
+}
+
+#[test]
+fn a_message_passes_untouched() {
+    let deepest = format!("{}{}", "[".repeat(128), "]".repeat(128));
+    for msg in [
+        "0",
+        "-0",
+        "1e21",
+        "12345678901234567890",
+        "0.1",
+        "null",
+        "false",
+        r#""""#,
+        r#"{"b":1,"a":[{},[]]}"#,
+        r#""\u0000\u2028""#,
+        "\"\u{2028}😀\"",
+        r#""\ud800""#,
+        &deepest,
+    ] {
+        let said = Stage::new(Profile::Web, &[("kim", "r")]).send(0, "chatting", msg).unwrap();
+        let expect =
+            format!(r#"r chatting {{"msg":{msg},"name":"kim","type":"chat","time":"오후 03:04","view":0}}"#);
+        assert_eq!(said, [expect]);
+    }
+    let deeper = format!("[{deepest}]");
+    Stage::new(Profile::Web, &[("kim", "r")]).check(
+        0,
+        "chatting",
+        &deeper,
+        &["refused: the payload is nested deeper than 128 levels"],
+    );
+}
+
+#[test]
+fn attachments_go_where_their_placeholders_are() {
+    let one = || vec![bytes::Bytes::from_static(b"hi")];
+    let place = |num| format!(r#"["chatting",{{"a":1,"file":{{"_placeholder":true,"num":{num}}}}}]"#);
+    for num in ["1", "-1", "\"x\"", "null"] {
+        assert_eq!(parse(&place(num), one()).unwrap().1.unwrap_err(), Refusal::Attachments);
+    }
+    let payload = parse(&place("0"), one()).unwrap().1.unwrap();
+    let mut chat = Chat::new(Profile::Web, limits());
+    let kim = Identity { name: Given::new("kim", 9), room: Given::new("r", 9) };
+    let effects = chat.handle(0, &kim, Kind::Chat, &payload, NOW).unwrap();
+    let [Effect::Say(_, "chatting", Body::Mixed(value, attachments))] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(value["msg"]["file"]["num"], 0);
+    assert_eq!(**attachments, one()[..]);
+}
+
+proptest! {
+    /// Any text as a packet and any JSON-like payload under any profile is accepted or refused, never a panic.
+    #[test]
+    fn nothing_panics(text in ".{0,80}", keys in prop::collection::vec(("idx|name|type|mem_cnt|msg", "[0-9a-z\"{}\\[\\],:.-]{0,8}"), 0..5)) {
+        let _ = parse(&text, Vec::new());
+        let fields: Vec<_> = keys.iter().map(|(k, v)| format!("\"{k}\":{v}")).collect();
+        for profile in [Profile::Local, Profile::Web, Profile::React] {
+            for event in ["join_room", "chatting", "leave_room", "exit_room"] {
+                if let Ok((_, Ok(payload))) = parse(&format!("[\"{event}\",{{{}}}]", fields.join(",")), Vec::new()) {
+                    let kind = Kind::named(event).unwrap();
+                    let _ = Chat::new(profile, limits()).handle(0, &Identity::default(), kind, &payload, NOW);
+                }
+            }
+        }
+    }
+}
