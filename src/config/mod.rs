@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use read::{ConfigError, Problem};
+pub(crate) use read::ConfigError;
 
 /// The text of the shipped `chat.toml`.
 pub(crate) const DEFAULT: &str = include_str!("../../chat.toml");

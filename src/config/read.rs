@@ -1,12 +1,22 @@
 //! Reading and checking chat.toml: all problems at once, each with line and key.
 
-use super::Config;
-use std::path::Path;
+use super::{App, Config, DEFAULT, Limits, Page, Server, Watch, parse};
+use crate::error::Failure;
+use std::{
+    collections::BTreeMap,
+    fmt,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use toml::de::{DeTable, DeValue};
 
 /// A configuration that cannot be used.
 #[derive(Debug)]
 pub(crate) struct ConfigError {
-    /// What is wrong, all of it.
+    /// The file, as it was named; the built-in one has a name too.
+    pub(crate) file: String,
+    /// What is wrong, all of it, in the order of the file.
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -15,53 +25,424 @@ pub(crate) struct ConfigError {
 pub(crate) struct Problem {
     /// Line, from 1; 0 when it is not about a line.
     pub(crate) line: usize,
-    /// The key, as `app.chatting.listen`.
+    /// The key, as `app.chatting.listen`; empty when it is not about a key.
     pub(crate) key: String,
     /// What is wrong and what to do.
     pub(crate) message: String,
 }
 
-pub(crate) fn load(_file: Option<&Path>) -> Result<Config, ConfigError> {
-    use super::*;
-    Ok(Config {
-        path: None,
-        state_dir: "/tmp".into(),
-        apps: vec![App {
-            name: "chatting".into(),
-            enabled: true,
-            profile: Profile::Local,
-            listen: "127.0.0.1:3000".parse().unwrap(),
-            max_memory_restart: None,
-            watch: Watch::Off,
-            ignore_watch: vec![],
-            watch_delay: Default::default(),
-            autorestart: true,
-            min_uptime: Default::default(),
-            max_restarts: 1,
-            restart_delay: None,
-            exp_backoff_restart_delay: Default::default(),
-            listen_timeout: Default::default(),
-            kill_timeout: Default::default(),
-            env: Default::default(),
-        }],
-        server: Server {
-            page: Page { enabled: true, dir: None },
-            cors_origins: vec!["*".into()],
-            timezone: None,
-            limits: Limits {
-                max_payload: 1_000_000,
-                max_queue: 8192,
-                max_queue_bytes: 32 << 20,
-                max_name: 256,
-                max_room: 256,
-                max_rooms_per_socket: 100,
-            },
-        },
-    })
-}
-
-impl From<ConfigError> for crate::error::Failure {
-    fn from(_: ConfigError) -> Self {
-        Self::usage("todo")
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            let Problem { line, key, message } = problem;
+            f.write_str(if index == 0 { "" } else { "\n" })?;
+            f.write_str(&self.file)?;
+            if *line > 0 {
+                write!(f, ":{line}")?;
+            }
+            f.write_str(": ")?;
+            if !key.is_empty() {
+                write!(f, "{key}: ")?;
+            }
+            f.write_str(message)?;
+        }
+        Ok(())
     }
 }
+
+impl std::error::Error for ConfigError {}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let count = error.problems.len();
+        let problems = if count == 1 { "a problem".to_owned() } else { format!("{count} problems") };
+        Self::usage(format_args!("the configuration has {problems}; nothing was started\n{error}"))
+    }
+}
+
+/// What of the process's surroundings the configuration depends on.
+struct Surroundings {
+    /// The current directory.
+    here: PathBuf,
+    /// `$HOME`.
+    home: Option<PathBuf>,
+    /// `$XDG_CONFIG_HOME`.
+    config_home: Option<PathBuf>,
+    /// `$XDG_STATE_HOME`.
+    state_home: Option<PathBuf>,
+    /// `$STATE_DIRECTORY`, set by systemd.
+    state_directory: Option<PathBuf>,
+    root: bool,
+}
+
+impl Surroundings {
+    fn real() -> Self {
+        let dir = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self {
+            here: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+            home: dir("HOME"),
+            config_home: dir("XDG_CONFIG_HOME"),
+            state_home: dir("XDG_STATE_HOME"),
+            state_directory: dir("STATE_DIRECTORY"),
+            root: rustix::process::geteuid().is_root(),
+        }
+    }
+
+    /// Where a configuration may lie when none is named.
+    fn usual_places(&self) -> Vec<PathBuf> {
+        let home = self.config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")));
+        let user = home.map(|home| home.join("chatctl/chat.toml"));
+        [Some(self.here.join("chat.toml")), user, Some("/etc/chatctl/chat.toml".into())]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        let user = || {
+            let home = self.state_home.clone().or_else(|| Some(self.home.as_ref()?.join(".local/state")));
+            home.unwrap_or_else(|| self.here.clone()).join("chatctl")
+        };
+        let system = || self.root.then(|| "/var/lib/chatctl".into());
+        self.state_directory.clone().or_else(system).unwrap_or_else(user)
+    }
+}
+
+/// See [`Config::load`].
+pub(super) fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+    let around = Surroundings::real();
+    let found = match file {
+        Some(file) => Some(around.here.join(file)),
+        None => around.usual_places().into_iter().find(|place| place.is_file()),
+    };
+    let Some(path) = found else { return read(DEFAULT, None, &around) };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => read(&text, Some(path), &around),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            Err(ConfigError {
+                file: path.display().to_string(),
+                problems: vec![Problem { line: 0, key: String::new(), message }],
+            })
+        }
+    }
+}
+
+fn read(text: &str, path: Option<PathBuf>, around: &Surroundings) -> Result<Config, ConfigError> {
+    let mut file = File { text, problems: Vec::new() };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        file.complain(error.span(), String::new(), error.message().to_owned());
+    }
+    let base = path.as_deref().and_then(Path::parent).unwrap_or(&around.here).to_owned();
+    let places = Places { base, around };
+    // With broken syntax the rest is guesswork: what was meant is not to be second-guessed.
+    let config = file.problems.is_empty().then(|| config(&mut file, table.get_ref(), path.clone(), &places));
+    let name = path.map_or_else(|| "the built-in chat.toml".to_owned(), |path| path.display().to_string());
+    file.problems.sort_by_key(|problem| problem.line);
+    match config {
+        Some(config) if file.problems.is_empty() => Ok(config),
+        _ => Err(ConfigError { file: name, problems: file.problems }),
+    }
+}
+
+/// Where paths of the file start.
+struct Places<'a> {
+    base: PathBuf,
+    around: &'a Surroundings,
+}
+
+impl Places<'_> {
+    fn path(&self, text: &str) -> PathBuf {
+        match (text.strip_prefix("~/"), &self.around.home) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => self.base.join(text),
+        }
+    }
+}
+
+/// The text, and what is wrong with it.
+struct File<'t> {
+    text: &'t str,
+    problems: Vec<Problem>,
+}
+
+impl File<'_> {
+    fn complain(&mut self, span: Option<Range<usize>>, key: String, message: String) {
+        let line = span.map_or(0, |span| {
+            let before = self.text.as_bytes().iter().take(span.start);
+            1 + before.filter(|byte| **byte == b'\n').count()
+        });
+        self.problems.push(Problem { line, key, message });
+    }
+}
+
+/// One table of the file: its keys are taken one by one, and what is left was unknown.
+struct Section<'t> {
+    name: String,
+    span: Range<usize>,
+    table: Option<&'t DeTable<'t>>,
+    known: Vec<&'static str>,
+}
+
+impl<'t> Section<'t> {
+    fn new(name: &str, span: Range<usize>, table: Option<&'t DeTable<'t>>) -> Self {
+        Self { name: name.to_owned(), span, table, known: Vec::new() }
+    }
+
+    /// A table inside this one; a missing one is empty.
+    fn section(&mut self, file: &mut File<'_>, key: &'static str) -> Section<'t> {
+        let value = self.value(key);
+        let table = value.and_then(|value| value.get_ref().as_table());
+        if let (Some(value), None) = (value, table) {
+            file.complain(Some(value.span()), self.key(key), format!("must be a table: write [{key}]"));
+        }
+        Section::new(&self.key(key), value.map_or(0..0, toml::Spanned::span), table)
+    }
+
+    fn value(&mut self, key: &'static str) -> Option<&'t toml::Spanned<DeValue<'t>>> {
+        self.known.push(key);
+        self.table?.get(key)
+    }
+
+    /// The value of a key as `parse` reads it, or the default where it is missing or wrong.
+    fn take<T>(
+        &mut self,
+        file: &mut File<'_>,
+        key: &'static str,
+        default: T,
+        parse: impl FnOnce(&DeValue<'t>) -> Result<T, String>,
+    ) -> T {
+        let Some(value) = self.value(key) else { return default };
+        parse(value.get_ref()).unwrap_or_else(|message| {
+            file.complain(Some(value.span()), self.key(key), message);
+            default
+        })
+    }
+
+    fn key(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+
+    /// Complains of every key that nobody took.
+    fn finish(self, file: &mut File<'_>) {
+        for (key, _) in self.table.into_iter().flatten() {
+            let name = key.get_ref().as_ref();
+            if !self.known.contains(&name) {
+                file.complain(Some(key.span()), self.key(name), unknown(name, &self.known));
+            }
+        }
+    }
+}
+
+/// What to do about a key that means nothing here.
+fn unknown(key: &str, known: &[&'static str]) -> String {
+    let advice = match key {
+        "apps" => Some("write one [[app]] table for each app"),
+        "script" | "interpreter" | "args" | "node_args" | "interpreter_args" => {
+            Some("chatctl is the server itself: choose what it speaks by `profile`")
+        }
+        "instances" | "exec_mode" => Some("one process serves all cores: leave it out"),
+        "cwd" => Some("paths start at the folder of this file: leave it out"),
+        "port" => Some("write `listen`"),
+        "wait_ready" => Some("an app is always waited for until it is ready: leave it out"),
+        "out_file" | "error_file" | "log_file" | "output" | "error" => Some("logs are in <state_dir>/logs"),
+        _ => None,
+    };
+    if let Some(advice) = advice {
+        return format!("unknown key; {advice}");
+    }
+    let near = known
+        .iter()
+        .map(|known| (strsim::jaro_winkler(known, key), known))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match near {
+        Some((likeness, known)) if likeness > 0.8 => format!("unknown key; did you mean `{known}`?"),
+        _ => format!("unknown key; there are {}", known.join(", ")),
+    }
+}
+
+fn config(file: &mut File<'_>, table: &DeTable<'_>, path: Option<PathBuf>, places: &Places<'_>) -> Config {
+    let mut top = Section::new("", 0..0, Some(table));
+    let state_dir =
+        top.take(file, "state_dir", places.around.state_dir(), |value| Ok(places.path(&parse::text(value)?)));
+    let server = server(file, &mut top, places);
+    let apps = apps(file, &mut top, places);
+    top.finish(file);
+    Config { path, state_dir, apps, server }
+}
+
+fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>) -> Server {
+    let mut section = top.section(file, "page");
+    let page = Page {
+        enabled: section.take(file, "enabled", true, parse::boolean),
+        dir: section.take(file, "dir", None, |value| Ok(Some(places.path(&parse::text(value)?)))),
+    };
+    section.finish(file);
+    let mut section = top.section(file, "cors");
+    let cors_origins = section.take(file, "origins", vec!["*".to_owned()], parse::origins);
+    section.finish(file);
+    let mut section = top.section(file, "chat");
+    let timezone = section.take(file, "timezone", None, parse::timezone);
+    section.finish(file);
+    let mut section = top.section(file, "limits");
+    let limits = limits(file, &mut section);
+    section.finish(file);
+    Server { page, cors_origins, timezone, limits }
+}
+
+fn limits(file: &mut File<'_>, section: &mut Section<'_>) -> Limits {
+    let bytes = |value: &DeValue<'_>, min, max| {
+        let bytes = parse::size(value)?;
+        if (min..=max).contains(&bytes) {
+            Ok(bytes)
+        } else {
+            Err(format!("{bytes} bytes is not between {min} and {max}"))
+        }
+    };
+    let count = |value: &DeValue<'_>, min, max| {
+        parse::integer(value, min, max).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+    };
+    Limits {
+        max_payload: section.take(file, "max_payload", 1_000_000, |value| bytes(value, 1024, 1 << 30)),
+        max_queue: section.take(file, "max_queue", 8192, |value| count(value, 16, 1 << 20)),
+        max_queue_bytes: section.take(file, "max_queue_bytes", 32 << 20, |value| {
+            bytes(value, 1 << 16, 1 << 32).map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+        }),
+        max_name: section.take(file, "max_name", 256, |value| count(value, 1, 4096)),
+        max_room: section.take(file, "max_room", 256, |value| count(value, 1, 4096)),
+        max_rooms_per_socket: section
+            .take(file, "max_rooms_per_socket", 100, |value| count(value, 1, 1 << 20)),
+    }
+}
+
+fn apps(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>) -> Vec<App> {
+    let Some(value) = top.value("app") else {
+        file.complain(None, "app".to_owned(), "there is no [[app]]: write at least one".to_owned());
+        return Vec::new();
+    };
+    let Some(array) = value.get_ref().as_array() else {
+        file.complain(
+            Some(value.span()),
+            "app".to_owned(),
+            "must be written as [[app]], with two brackets".to_owned(),
+        );
+        return Vec::new();
+    };
+    let mut apps: Vec<(App, Range<usize>)> = Vec::new();
+    for element in array.iter() {
+        let Some(table) = element.get_ref().as_table() else {
+            file.complain(Some(element.span()), "app".to_owned(), "must be a table".to_owned());
+            continue;
+        };
+        if let Some(app) = app(file, table, element.span(), places) {
+            clashes(file, &apps, &app, table);
+            apps.push((app, element.span()));
+        }
+    }
+    if !apps.is_empty() && !apps.iter().any(|(app, _)| app.enabled) {
+        file.complain(Some(value.span()), "app".to_owned(), "no app is enabled".to_owned());
+    }
+    apps.into_iter().map(|(app, _)| app).collect()
+}
+
+fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Places<'_>) -> Option<App> {
+    let name = table.get("name").and_then(|name| name.get_ref().as_str());
+    let mut s = Section::new(&format!("app.{}", name.unwrap_or("?")), span, Some(table));
+    let has_name = table.contains_key("name");
+    if !has_name {
+        file.complain(Some(s.span.clone()), s.key("name"), "every app needs a name".to_owned());
+    }
+    let has_listen = table.contains_key("listen");
+    if !has_listen {
+        file.complain(
+            Some(s.span.clone()),
+            s.key("listen"),
+            "say where it listens, as \"0.0.0.0:3000\"".to_owned(),
+        );
+    }
+    let some = |parse: fn(&DeValue<'_>) -> Result<Duration, String>| {
+        move |value: &DeValue<'_>| parse(value).map(Some)
+    };
+    let any = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+    let app = App {
+        name: s.take(file, "name", String::new(), parse::app_name),
+        enabled: s.take(file, "enabled", true, parse::boolean),
+        profile: s.take(file, "profile", super::Profile::Local, parse::profile),
+        listen: s.take(file, "listen", any, parse::address),
+        max_memory_restart: s.take(file, "max_memory_restart", None, |value| parse::size(value).map(Some)),
+        watch: s.take(file, "watch", Watch::Off, |value| {
+            Ok(match parse::watch(value)? {
+                Watch::Also(paths) => {
+                    Watch::Also(paths.iter().map(|path| places.path(&path.to_string_lossy())).collect())
+                }
+                watch => watch,
+            })
+        }),
+        ignore_watch: s.take(file, "ignore_watch", Vec::new(), parse::globs),
+        watch_delay: s.take(file, "watch_delay", Duration::from_millis(500), parse::duration),
+        autorestart: s.take(file, "autorestart", true, parse::boolean),
+        min_uptime: s.take(file, "min_uptime", Duration::from_secs(5), parse::duration),
+        max_restarts: s.take(file, "max_restarts", 16, |v| {
+            parse::integer(v, 1, 1 << 20).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+        }),
+        restart_delay: s.take(file, "restart_delay", None, some(parse::duration)),
+        exp_backoff_restart_delay: s.take(
+            file,
+            "exp_backoff_restart_delay",
+            Duration::from_millis(100),
+            parse::duration,
+        ),
+        listen_timeout: s.take(file, "listen_timeout", Duration::from_secs(10), parse::duration),
+        kill_timeout: s.take(file, "kill_timeout", Duration::from_secs(5), parse::duration),
+        env: env(file, &mut s),
+    };
+    s.finish(file);
+    (has_name && has_listen).then_some(app)
+}
+
+/// Variables of the child; numbers and flags become their text.
+fn env(file: &mut File<'_>, app: &mut Section<'_>) -> BTreeMap<String, String> {
+    let section = app.section(file, "env");
+    let mut env = BTreeMap::new();
+    for (key, value) in section.table.into_iter().flatten() {
+        let text = match value.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Integer(number) => number.to_string(),
+            DeValue::Float(number) => number.to_string(),
+            DeValue::Boolean(flag) => flag.to_string(),
+            _ => {
+                file.complain(Some(value.span()), section.key(key.get_ref()), "must be a text".to_owned());
+                continue;
+            }
+        };
+        env.insert(key.get_ref().to_string(), text);
+    }
+    env
+}
+
+/// Complains of a name or a port that an earlier app has.
+fn clashes(file: &mut File<'_>, earlier: &[(App, Range<usize>)], app: &App, table: &DeTable<'_>) {
+    let span = |key| table.get(key).map(toml::Spanned::span);
+    for (other, _) in earlier {
+        if other.name == app.name {
+            file.complain(
+                span("name"),
+                format!("app.{}.name", app.name),
+                "another app has this name".to_owned(),
+            );
+        }
+        let (a, b) = (app.listen, other.listen);
+        let everywhere = |ip: std::net::IpAddr| ip.is_unspecified();
+        let same = a.port() == b.port()
+            && a.port() != 0
+            && (a.ip() == b.ip() || everywhere(a.ip()) || everywhere(b.ip()));
+        if same && app.enabled && other.enabled {
+            let message = format!("{a} is taken by app {} ({b}): two apps cannot share a port", other.name);
+            file.complain(span("listen"), format!("app.{}.listen", app.name), message);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
