@@ -1,7 +1,7 @@
 //! HTTP: accepting connections, and what is served beside the chat itself.
 
 use super::{
-    Settings, edge,
+    Settings, edge, page,
     sequencer::{Command, Inbox},
 };
 use axum::{
@@ -42,6 +42,7 @@ pub(super) fn router(settings: &Settings, edge: Arc<edge::Edge>, inbox: Inbox) -
         .route("/socket.io/", any(edge::handle))
         .with_state(edge)
         .route("/healthz", get(health))
+        .merge(page::router(&settings.server, settings.profile))
         .layer(cors(&settings.server.cors_origins))
 }
 

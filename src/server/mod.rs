@@ -9,12 +9,14 @@
 //! Promises: one sender's messages reach every receiver in the order sent, all members of a room see one order,
 //! nothing is dropped in silence. It must never import the supervisor: they meet as processes.
 
+mod assets;
 mod control;
 mod edge;
 mod http;
 mod link;
 pub(crate) mod listener;
 mod outbox;
+mod page;
 mod sequencer;
 mod socket;
 mod stats;
