@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Builds chatctl and installs it. Safe to run twice, also over a running one. Never needs root for a user install.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+Usage: ./install.sh [--prefix DIR]
+
+  --prefix DIR   install to DIR/bin [default: /usr/local as root, else ~/.local]
+  --help         show this
+
+A chat.toml is put to /etc/chatctl (root) or ~/.config/chatctl (user), unless there is one already.
+TEXT
+}
+
+fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
+
+root=false
+[ "$(id -u)" -eq 0 ] && root=true
+if $root; then prefix=/usr/local; config=/etc/chatctl; else prefix="$HOME/.local"; config="${XDG_CONFIG_HOME:-$HOME/.config}/chatctl"; fi
+
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --prefix) [ $# -ge 2 ] || fail "--prefix needs a folder"; prefix=$2; shift 2 ;;
+    --prefix=*) prefix=${1#--prefix=}; shift ;;
+    --help | -h) usage; exit 0 ;;
+    *) usage >&2; fail "unknown argument: $1" ;;
+  esac
+done
+case "$prefix" in /*) ;; *) prefix="$PWD/$prefix" ;; esac
+
+cd "$(dirname "$0")"
+
+missing=()
+apt=()
+need() { command -v "$1" >/dev/null || { missing+=("$1: $2"); [ -z "$3" ] || apt+=("$3"); }; }
+need cargo "the Rust toolchain, 1.95 or later: install it with rustup, which Debian has as a package (rustup)" ""
+need cc "a C compiler" gcc
+need npm "takes the Socket.IO browser client that gets embedded; not needed afterwards" npm
+if ((${#missing[@]})); then
+  echo "install.sh: to build chatctl this is missing:" >&2
+  printf '  %s\n' "${missing[@]}" >&2
+  ((${#apt[@]} == 0)) || echo "On Debian: sudo apt-get install ${apt[*]}" >&2
+  exit 1
+fi
+version=$(cargo --version | cut -d' ' -f2)
+oldest=$(printf '%s\n1.95.0\n' "$version" | sort -V | head -n1)
+[ "$oldest" = 1.95.0 ] || fail "cargo is $version, but 1.95 or later is needed: rustup update"
+
+mkdir -p "$prefix/bin" 2>/dev/null || fail "cannot write to $prefix/bin: choose another --prefix"
+[ -w "$prefix/bin" ] || fail "cannot write to $prefix/bin: choose another --prefix"
+
+echo "Building chatctl (a few minutes the first time) ..."
+cargo build --release --locked
+
+# Moved into place whole: a running chatctl keeps its file, and a supervisor sees one change.
+staged="$prefix/bin/.chatctl.$$"
+trap 'rm -f "$staged"' EXIT
+install -m 755 "${CARGO_TARGET_DIR:-target}/release/chatctl" "$staged"
+mv -f "$staged" "$prefix/bin/chatctl"
+echo "Installed $prefix/bin/chatctl"
+
+if [ -e "$config/chat.toml" ]; then
+  echo "Kept      $config/chat.toml"
+else
+  mkdir -p "$config"
+  install -m 644 chat.toml "$config/chat.toml"
+  echo "Installed $config/chat.toml"
+fi
+
+run=chatctl
+case ":$PATH:" in
+  *":$prefix/bin:"*) ;;
+  *) run="$prefix/bin/chatctl"; echo "Note: $prefix/bin is not on your PATH." ;;
+esac
+echo "Next: $run supervise"
