@@ -35,7 +35,8 @@ impl Policy {
         }
         let Some(doublings) = unstable.checked_sub(2) else { return Duration::ZERO };
         let factor = 2u32.checked_pow(doublings).unwrap_or(u32::MAX);
-        let delay = if self.loops(unstable) { LONGEST } else { self.initial.saturating_mul(factor).min(LONGEST) };
+        let delay =
+            if self.loops(unstable) { LONGEST } else { self.initial.saturating_mul(factor).min(LONGEST) };
         delay.mul_f64(1.0 - 0.1 * chance.clamp(0.0, 1.0))
     }
 
@@ -55,7 +56,10 @@ mod tests {
     #[test]
     fn the_first_is_at_once_and_the_rest_double() {
         let ms = |n| DEFAULT.delay(n, 0.0).as_millis();
-        assert_eq!([0, 1, 2, 3, 4, 9, 10, 16, 17, u32::MAX].map(ms), [0, 0, 100, 200, 400, 12_800, 14_000, 14_000, 14_000, 14_000]);
+        assert_eq!(
+            [0, 1, 2, 3, 4, 9, 10, 16, 17, u32::MAX].map(ms),
+            [0, 0, 100, 200, 400, 12_800, 14_000, 14_000, 14_000, 14_000]
+        );
         let fixed = Policy { fixed: Some(Duration::from_secs(3)), ..DEFAULT };
         assert_eq!([0, 1, 20].map(|n| fixed.delay(n, 1.0).as_secs()), [3, 3, 3]);
     }

@@ -115,7 +115,16 @@ struct Change {
 impl Machine {
     /// An app that does not run.
     pub(super) fn new(rules: Rules, now: Instant) -> Self {
-        Self { rules, state: State::Stopped, since: now, deadline: None, change: None, unstable: 0, restarts: 0, reason: None }
+        Self {
+            rules,
+            state: State::Stopped,
+            since: now,
+            deadline: None,
+            change: None,
+            unstable: 0,
+            restarts: 0,
+            reason: None,
+        }
     }
 
     /// Takes one event; `chance` (`0.0..1.0`) is for the backoff's jitter.

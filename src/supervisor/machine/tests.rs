@@ -69,7 +69,11 @@ fn unstable_lives_wait_longer_and_longer_and_it_never_gives_up() {
         stage.after(1).check(Event::Tick, &[Effect::Spawn], "starting");
     }
     for _ in 0..50 {
-        stage.check(exit(), &[], "crash-looping").after(14_000).check(Event::Tick, &[Effect::Spawn], "crash-looping");
+        stage.check(exit(), &[], "crash-looping").after(14_000).check(
+            Event::Tick,
+            &[Effect::Spawn],
+            "crash-looping",
+        );
     }
     stage.check(Event::Ready, &[], "online").after(5000).check(Event::Tick, &[], "online");
     stage.check(exit(), &[Effect::Spawn], "starting");
@@ -86,16 +90,28 @@ fn restarts_are_graceful_and_named() {
 #[test]
 fn who_does_not_go_is_killed() {
     let mut stage = Stage::online();
-    stage.check(Event::Stop, &[Effect::Terminate], "stopping").after(1999).check(Event::Tick, &[], "stopping");
+    stage.check(Event::Stop, &[Effect::Terminate], "stopping").after(1999).check(
+        Event::Tick,
+        &[],
+        "stopping",
+    );
     stage.after(1).check(Event::Tick, &[Effect::Kill], "stopping").check(exit(), &[], "stopped");
     let mut stage = Stage::online();
-    stage.check(Event::Stop, &[Effect::Terminate], "stopping").check(Event::StopNow, &[Effect::Kill], "stopping");
+    stage.check(Event::Stop, &[Effect::Terminate], "stopping").check(
+        Event::StopNow,
+        &[Effect::Kill],
+        "stopping",
+    );
 }
 
 #[test]
 fn who_is_never_ready_is_restarted() {
     let mut stage = Stage::new();
-    stage.check(Event::Start, &[Effect::Spawn], "starting").after(10_000).check(Event::Tick, &[Effect::Terminate], "restarting");
+    stage.check(Event::Start, &[Effect::Spawn], "starting").after(10_000).check(
+        Event::Tick,
+        &[Effect::Terminate],
+        "restarting",
+    );
     assert_eq!(stage.reason(), "not ready within 10s");
 }
 
@@ -103,9 +119,17 @@ fn who_is_never_ready_is_restarted() {
 fn many_changes_are_one_restart_after_quiet() {
     let mut stage = Stage::online();
     for n in 0..20 {
-        stage.check(Event::Changed(format!("file{n}")), &[], "online").after(50).check(Event::Tick, &[], "online");
+        stage.check(Event::Changed(format!("file{n}")), &[], "online").after(50).check(
+            Event::Tick,
+            &[],
+            "online",
+        );
     }
-    stage.after(449).check(Event::Tick, &[], "online").after(1).check(Event::Tick, &[Effect::Terminate], "restarting");
+    stage.after(449).check(Event::Tick, &[], "online").after(1).check(
+        Event::Tick,
+        &[Effect::Terminate],
+        "restarting",
+    );
     assert_eq!(stage.reason(), "file0 changed");
     stage.check(Event::Changed("late".into()), &[], "restarting").check(exit(), &[Effect::Spawn], "starting");
     assert!(stage.machine.change.is_none(), "the new child has seen it");
@@ -127,9 +151,17 @@ fn a_tree_that_is_never_quiet_is_restarted_all_the_same() {
 fn a_stop_wins() {
     let mut stage = Stage::new();
     stage.check(Event::Start, &[Effect::Spawn], "starting").check(exit(), &[Effect::Spawn], "starting");
-    stage.check(exit(), &[], "waiting").check(Event::Stop, &[], "stopped").after(60_000).check(Event::Tick, &[], "stopped");
+    stage.check(exit(), &[], "waiting").check(Event::Stop, &[], "stopped").after(60_000).check(
+        Event::Tick,
+        &[],
+        "stopped",
+    );
     let mut stage = Stage::online();
-    stage.check(Event::Restart("x".into()), &[Effect::Terminate], "restarting").check(Event::Stop, &[], "stopping");
+    stage.check(Event::Restart("x".into()), &[Effect::Terminate], "restarting").check(
+        Event::Stop,
+        &[],
+        "stopping",
+    );
     stage.check(exit(), &[], "stopped").check(Event::Restart("x".into()), &[], "stopped");
 }
 

@@ -1,0 +1,206 @@
+//! What a child writes, kept: every line of its standard output and error, with time and stream, in one file.
+//!
+//! Two threads a child block on its pipes until their end, so the last line before a death is there. The file is
+//! rotated by size and bounded in total. A full disk loses lines of the log, never a child.
+
+use jiff::ZonedDateTime;
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, PipeReader, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+/// A file is put aside when it has grown to this.
+const FILE_SIZE: u64 = 10 << 20;
+/// How many are kept aside: the total stays under [`FILE_SIZE`] times one more.
+const KEPT: u32 = 3;
+/// A line longer than this is cut into several.
+const LINE_SIZE: usize = 64 << 10;
+
+/// The log file of one app.
+#[derive(Clone)]
+pub(super) struct Log(Arc<Mutex<Rotating>>);
+
+struct Rotating {
+    path: PathBuf,
+    file: File,
+    size: u64,
+}
+
+impl Log {
+    /// Opens it, to append.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+        let file = open(&path)?;
+        let size = file.metadata()?.len();
+        Ok(Self(Arc::new(Mutex::new(Rotating { path, file, size }))))
+    }
+
+    /// Keeps what comes out of `pipe` until its end; `stream` is its name in the lines.
+    ///
+    /// # Errors
+    /// No thread could be started.
+    pub(super) fn follow(&self, stream: &'static str, pipe: PipeReader) -> io::Result<()> {
+        let log = self.clone();
+        let keep = move || {
+            // The pipe breaking is its end.
+            let _ = log.copy(stream, BufReader::with_capacity(LINE_SIZE, pipe));
+        };
+        thread::Builder::new().name(format!("log-{stream}")).stack_size(128 << 10).spawn(keep).map(drop)
+    }
+
+    fn copy(&self, stream: &str, mut pipe: impl BufRead) -> io::Result<()> {
+        let (mut lines, mut begun) = (Vec::new(), false);
+        loop {
+            let chunk = match pipe.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                chunk => chunk?,
+            };
+            if chunk.is_empty() {
+                break;
+            }
+            let prefix = format!("{} {stream} | ", ZonedDateTime::now().strftime("%Y-%m-%dT%H:%M:%S%.3f%:z"));
+            for line in chunk.split_inclusive(|byte| *byte == b'\n') {
+                if !begun {
+                    lines.extend_from_slice(prefix.as_bytes());
+                }
+                lines.extend_from_slice(line);
+                // A line that goes on in the next chunk is finished there, unless it is overlong already.
+                begun = !line.ends_with(b"\n") && line.len() < LINE_SIZE;
+                if !begun && !line.ends_with(b"\n") {
+                    lines.push(b'\n');
+                }
+            }
+            let read = chunk.len();
+            pipe.consume(read);
+            if !begun || lines.len() > 2 * LINE_SIZE {
+                self.write(&lines);
+                lines.clear();
+            }
+        }
+        if begun {
+            lines.push(b'\n');
+        }
+        self.write(&lines);
+        Ok(())
+    }
+
+    fn write(&self, lines: &[u8]) {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // What a full disk does not take is lost; there is nobody to tell but this very log.
+        let _ = file.write(lines);
+    }
+}
+
+impl Rotating {
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if self.size > 0 && self.size + lines.len() as u64 > FILE_SIZE {
+            self.rotate()?;
+        }
+        self.file.write_all(lines)?;
+        self.size += lines.len() as u64;
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        for n in (1..KEPT).rev() {
+            let _ = std::fs::rename(aside(&self.path, n), aside(&self.path, n + 1));
+        }
+        std::fs::rename(&self.path, aside(&self.path, 1))?;
+        self.file = open(&self.path)?;
+        self.size = 0;
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn aside(path: &Path, n: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{n}"));
+    name.into()
+}
+
+/// The last `count` lines of a file, read from its end; none when there is no such file.
+///
+/// # Errors
+/// It is there but cannot be read.
+pub(crate) fn tail(path: &Path, count: usize) -> io::Result<Vec<String>> {
+    const STEP: u64 = 32 << 10;
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        file => file?,
+    };
+    let end = file.seek(SeekFrom::End(0))?;
+    let (mut start, mut bytes) = (end, Vec::new());
+    while start > 0 && bytes.iter().filter(|byte| **byte == b'\n').count() <= count {
+        start = start.saturating_sub(STEP);
+        file.seek(SeekFrom::Start(start))?;
+        bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
+        io::Read::read_exact(&mut file, &mut bytes)?;
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(input: &[u8], capacity: usize) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        Log::open(path.clone()).unwrap().copy("out", BufReader::with_capacity(capacity, input)).unwrap();
+        let lines = tail(&path, 1 << 20).unwrap();
+        lines.iter().map(|line| line.split_once(" out | ").unwrap().1.to_owned()).collect()
+    }
+
+    #[test]
+    fn lines_are_whole_however_they_arrive() {
+        for capacity in [1, 3, 7, 100] {
+            assert_eq!(
+                written(b"one\ntwo\n\nlast without end", capacity),
+                ["one", "two", "", "last without end"]
+            );
+        }
+        assert!(written(b"", 8).is_empty());
+    }
+
+    #[test]
+    fn an_endless_line_is_cut() {
+        let lines = written(&vec![b'x'; 3 * LINE_SIZE], LINE_SIZE);
+        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LINE_SIZE; 3]);
+    }
+
+    #[test]
+    fn the_total_is_bounded_and_the_newest_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let log = Log::open(path.clone()).unwrap();
+        for n in 0..60u8 {
+            log.write(&[vec![b'a' + n % 26; 1 << 20], vec![b'\n']].concat());
+        }
+        let sizes: Vec<u64> =
+            std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).collect();
+        assert_eq!(sizes.len(), 4);
+        assert!(sizes.iter().sum::<u64>() <= FILE_SIZE * 4, "{sizes:?}");
+        assert_eq!(tail(&path, 1).unwrap()[0].as_bytes()[0], b'a' + 59 % 26);
+    }
+
+    #[test]
+    fn the_tail_is_the_last_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        std::fs::write(&path, (0..20_000).map(|n| format!("line {n}\n")).collect::<String>()).unwrap();
+        assert_eq!(tail(&path, 2).unwrap(), ["line 19998", "line 19999"]);
+        assert_eq!(tail(&path, 15_000).unwrap().len(), 15_000);
+        assert!(tail(&dir.path().join("none"), 5).unwrap().is_empty());
+    }
+}

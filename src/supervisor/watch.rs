@@ -1,0 +1,182 @@
+//! Changes of files: which paths an app is made of, and which changes count. The home of notify.
+//!
+//! A file is watched through its folder, so that editors that replace it, and its removal and return, are seen.
+//! Only what changes content counts: not access, not metadata. Waiting for quiet is the machine's business.
+
+use crate::config::{App, Config, Watch};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher, event::ModifyKind};
+use std::path::{Path, PathBuf};
+
+/// Never worth a restart, wherever they are: what programs write while they run, and editors while they save.
+const NOISE: [&str; 14] = [
+    "**/*.log",
+    "**/*.log.*",
+    "**/*.db",
+    "**/*.db-*",
+    "**/*.sqlite*",
+    "**/*-wal",
+    "**/*-shm",
+    "**/*-journal",
+    "**/*~",
+    "**/.*.sw?",
+    "**/4913",
+    "**/.#*",
+    "**/.git/**",
+    "**/node_modules/**",
+];
+
+/// What one app is made of.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub(super) app: String,
+    /// Single files.
+    files: Vec<PathBuf>,
+    /// Folders with all that is in them.
+    folders: Vec<PathBuf>,
+    ignored: GlobSet,
+    /// The supervisor's own: changes there never count.
+    state_dir: PathBuf,
+    /// Paths are shown relative to it.
+    base: PathBuf,
+}
+
+impl Watched {
+    /// What to watch for an app; `program` is the binary.
+    pub(super) fn new(config: &Config, app: &App, program: &Path) -> Self {
+        let base = config.path.as_deref().and_then(Path::parent).unwrap_or(Path::new("/")).to_owned();
+        let (mut files, mut folders) = (Vec::new(), Vec::new());
+        if app.watch != Watch::Off {
+            files.push(program.to_owned());
+            folders.extend(config.server.page.dir.clone());
+        }
+        if let Watch::Also(paths) = &app.watch {
+            for path in paths {
+                if path.is_dir() { folders.push(path.clone()) } else { files.push(path.clone()) }
+            }
+        }
+        // The kernel reports real paths.
+        let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
+        let (files, folders) =
+            (files.into_iter().map(real).collect(), folders.into_iter().map(real).collect());
+        let (ignored, state_dir) = (globs(&app.ignore_watch), real(config.state_dir.clone()));
+        Self { app: app.name.clone(), files, folders, ignored, state_dir, base: real(base) }
+    }
+
+    /// The folders to watch, and whether with all below.
+    fn roots(&self) -> impl Iterator<Item = (&Path, RecursiveMode)> {
+        let files = self.files.iter().filter_map(|file| Some((file.parent()?, RecursiveMode::NonRecursive)));
+        files.chain(self.folders.iter().map(|folder| (folder.as_path(), RecursiveMode::Recursive)))
+    }
+
+    /// The path as people would name it, when its change counts.
+    pub(super) fn counts(&self, path: &Path) -> Option<String> {
+        if self.files.iter().any(|file| file == path) {
+            return Some(self.shown(path));
+        }
+        let inside = self.folders.iter().find_map(|folder| path.strip_prefix(folder).ok())?;
+        let shown = self.shown(path);
+        let ignored = path.starts_with(&self.state_dir)
+            || self.ignored.is_match(inside)
+            || self.ignored.is_match(&shown);
+        (!ignored).then_some(shown)
+    }
+
+    fn shown(&self, path: &Path) -> String {
+        path.strip_prefix(&self.base).unwrap_or(path).display().to_string()
+    }
+}
+
+fn globs(ignore: &[String]) -> GlobSet {
+    let mut builder = GlobSetBuilder::new();
+    for glob in NOISE.into_iter().chain(ignore.iter().map(String::as_str)) {
+        // The configuration's were checked when it was read; a folder's name means what is in it, too.
+        for glob in [glob.to_owned(), format!("{}/**", glob.trim_end_matches('/'))] {
+            if let Ok(glob) = Glob::new(&glob) {
+                builder.add(glob);
+            }
+        }
+    }
+    builder.build().unwrap_or_default()
+}
+
+/// Whether an event changes what a file is or says.
+fn changes(kind: EventKind) -> bool {
+    match kind {
+        EventKind::Create(_) | EventKind::Remove(_) => true,
+        EventKind::Modify(kind) => !matches!(kind, ModifyKind::Metadata(_)),
+        _ => false,
+    }
+}
+
+/// Watches everything in `watched` and the configuration file, and calls `report` with each changed path.
+///
+/// # Errors
+/// The kernel refuses: the message says what to do.
+pub(super) fn start(
+    watched: &[Watched],
+    config: Option<&Path>,
+    report: impl Fn(&Path) + Send + 'static,
+) -> Result<RecommendedWatcher, String> {
+    let handler = move |event: notify::Result<Event>| match event {
+        Ok(event) if changes(event.kind) => event.paths.iter().for_each(|path| report(path)),
+        Ok(_) => {}
+        Err(error) => tracing::warn!("watching files: {}", explain(&error)),
+    };
+    let mut watcher = notify::recommended_watcher(handler).map_err(|error| explain(&error))?;
+    let config = config.and_then(Path::parent).map(|folder| (folder, RecursiveMode::NonRecursive));
+    for (path, mode) in watched.iter().flat_map(Watched::roots).chain(config) {
+        watcher.watch(path, mode).map_err(|error| format!("{}: {}", path.display(), explain(&error)))?;
+    }
+    Ok(watcher)
+}
+
+/// What to do about inotify's limits.
+fn explain(error: &notify::Error) -> String {
+    const EMFILE: i32 = 24;
+    const ENOSPC: i32 = 28;
+    let full = "the kernel watches no more files for this user: raise it with `sysctl fs.inotify.max_user_watches=524288`";
+    match &error.kind {
+        ErrorKind::MaxFilesWatch => full.to_owned(),
+        ErrorKind::Io(io) if io.raw_os_error() == Some(ENOSPC) => full.to_owned(),
+        ErrorKind::Io(io) if io.raw_os_error() == Some(EMFILE) => {
+            "too many watchers for this user: raise it with `sysctl fs.inotify.max_user_instances=1024`"
+                .to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_app_is_made_of_counts() {
+        let watched = Watched {
+            app: "a".into(),
+            files: vec!["/srv/bin/chatctl".into()],
+            folders: vec!["/srv/public".into()],
+            ignored: globs(&["*.tmp".into(), "cache".into(), "public/drafts/**".into()]),
+            state_dir: "/srv/public/state".into(),
+            base: "/srv".into(),
+        };
+        for (path, shown) in [
+            ("/srv/bin/chatctl", Some("bin/chatctl")),
+            ("/srv/bin/other", None),
+            ("/srv/public/room.html", Some("public/room.html")),
+            ("/srv/public/deep/er/x.js", Some("public/deep/er/x.js")),
+            ("/srv/public/state/logs/a", None),
+            ("/srv/public/access.log", None),
+            ("/srv/public/chat.db-wal", None),
+            ("/srv/public/.room.html.swp", None),
+            ("/srv/public/room.html~", None),
+            ("/srv/public/.git/index", None),
+            ("/srv/public/x.tmp", None),
+            ("/srv/public/cache/x.js", None),
+            ("/srv/public/drafts/x.js", None),
+        ] {
+            assert_eq!(watched.counts(Path::new(path)).as_deref(), shown, "{path}");
+        }
+    }
+}
