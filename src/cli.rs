@@ -67,6 +67,9 @@ pub(crate) struct Supervise {
     /// Go to the background, and return when every app is ready
     #[arg(long)]
     pub(crate) detach: bool,
+    /// What --detach starts
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    pub(crate) background: bool,
 }
 
 /// `chatctl status`.

@@ -277,16 +277,16 @@ struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    fn from_payload(&self) -> bool {
+    fn payload_counts(&self) -> bool {
         self.profile == Profile::React
     }
 
     fn room(&self, payload: Option<&RawValue>) -> Result<RoomId, Refusal> {
-        self.text("idx", payload, self.from_payload(), &self.identity.room, self.limits.max_room)
+        self.text("idx", payload, self.payload_counts(), &self.identity.room, self.limits.max_room)
     }
 
     fn name(&self, payload: Option<&RawValue>) -> Result<Arc<str>, Refusal> {
-        self.text("name", payload, self.from_payload(), &self.identity.name, self.limits.max_name)
+        self.text("name", payload, self.payload_counts(), &self.identity.name, self.limits.max_name)
     }
 
     /// The payload's text where it counts and is there, else the handshake's.

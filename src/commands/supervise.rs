@@ -1,8 +1,20 @@
 //! `chatctl supervise`: keep the apps up.
 
-use crate::{cli::Supervise, error::Failure};
-use std::process::ExitCode;
+use crate::{cli::Supervise, config::Config, error::Failure, supervisor};
+use std::{io::Write, process::ExitCode};
 
-pub(crate) fn run(_args: &Supervise) -> Result<ExitCode, Failure> {
-    Err(Failure::failed("not yet"))
+pub(crate) fn run(args: &Supervise) -> Result<ExitCode, Failure> {
+    let config = Config::load(args.config.config.as_deref())?;
+    if args.detach {
+        let pid = supervisor::detach(&config)?;
+        let _ = writeln!(std::io::stdout(), "chatctl: every app is ready; the supervisor is pid {pid}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.background {
+        // A session of its own: the terminal that started it may go.
+        let _ = rustix::process::setsid();
+    }
+    super::log::start(true);
+    supervisor::run(config, args.background)?;
+    Ok(ExitCode::SUCCESS)
 }

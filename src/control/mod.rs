@@ -4,4 +4,7 @@
 //! `<state_dir>/run/<app>.sock` (`GET /stats`), which the supervisor reads. The types here are the documented
 //! JSON of both. `curl --unix-socket <state_dir>/control.sock http://chatctl/status` works as well.
 
+pub(crate) mod client;
+pub(crate) mod render;
+pub(crate) mod server;
 pub(crate) mod types;

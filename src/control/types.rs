@@ -1,6 +1,7 @@
 //! The JSON that the control API speaks; fields are only ever added.
 
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
 /// What a chat server says of itself: `GET /stats` on its control socket.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,4 +20,102 @@ pub(crate) struct Stats {
     pub(crate) slow_closed: u64,
     /// Seconds since the start.
     pub(crate) uptime_s: u64,
+}
+
+/// What a supervisor says: `GET /status`, and `chatctl status --json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// The supervisor itself.
+    pub(crate) supervisor: Supervisor,
+    /// Every app, in the order of chat.toml.
+    pub(crate) apps: Vec<AppStatus>,
+}
+
+/// The supervisor itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Supervisor {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Seconds since its start.
+    pub(crate) uptime_s: u64,
+    /// Its version.
+    pub(crate) version: String,
+    /// Its chat.toml; `null`: the built-in one.
+    pub(crate) config: Option<PathBuf>,
+    /// Why the chat.toml that is there now is not in force; empty: it is.
+    pub(crate) config_problems: Vec<String>,
+}
+
+/// One app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AppStatus {
+    /// Its name.
+    pub(crate) name: String,
+    /// `stopped`, `starting`, `online`, `restarting`, `stopping`, `waiting` (for the backoff) or `crash-looping`.
+    pub(crate) state: String,
+    /// Its process, if there is one.
+    pub(crate) pid: Option<u32>,
+    /// Seconds it has been in this state with a process; 0 without one.
+    pub(crate) uptime_s: u64,
+    /// How often it was started again.
+    pub(crate) restarts: u32,
+    /// Why it was started again last.
+    pub(crate) last_reason: Option<String>,
+    /// Resident set.
+    pub(crate) memory_bytes: u64,
+    /// Its ceiling.
+    pub(crate) memory_limit_bytes: Option<u64>,
+    /// Percent of one core.
+    pub(crate) cpu_percent: f32,
+    /// Where it listens.
+    pub(crate) listen: String,
+    /// What it speaks.
+    pub(crate) profile: String,
+    /// Whether it does what it is there for.
+    pub(crate) health: Health,
+    /// Why not.
+    pub(crate) health_reason: Option<String>,
+    /// How long its last answer took.
+    pub(crate) health_latency_ms: Option<f64>,
+    /// Socket.IO sockets connected now.
+    pub(crate) connections: u64,
+    /// Rooms with at least one member.
+    pub(crate) rooms: u64,
+    /// Where its output is kept.
+    pub(crate) log_file: PathBuf,
+}
+
+/// See [`AppStatus::health`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Health {
+    /// It is ready and answers.
+    Ok,
+    /// It is on its way.
+    Starting,
+    /// It does not answer, or fails over and over.
+    Unhealthy,
+    /// It does not run, and is not to.
+    Stopped,
+}
+
+impl Status {
+    /// Whether everything is as it should be.
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.supervisor.config_problems.is_empty() && self.apps.iter().all(|app| app.health == Health::Ok)
+    }
+}
+
+/// Bytes for people, 1024-based as in chat.toml: `312M`, `9.5M`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
+    let Some((unit, name)) = UNITS.into_iter().find(|(unit, _)| bytes >= *unit) else {
+        return format!("{bytes}B");
+    };
+    let tenths = bytes * 10 / unit;
+    if tenths < 100 && !tenths.is_multiple_of(10) {
+        format!("{}.{}{name}", tenths / 10, tenths % 10)
+    } else {
+        format!("{}{name}", tenths / 10)
+    }
 }

@@ -21,7 +21,7 @@ use socketioxide::{
     extract::{AckSender, SocketRef},
 };
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -132,12 +132,12 @@ impl Sequencer {
         let Event { member, socket, link, name, payload, ack } = event;
         // Given back however this ends.
         let _credit = Credit(link.clone());
-        if !self.peers.contains_key(&member) {
+        if let Entry::Vacant(vacant) = self.peers.entry(member) {
             // A late event of a socket that is gone already: nobody would ever take it out of its rooms again.
             if !socket.connected() || link.is_closed() {
                 return;
             }
-            self.peers.insert(member, Peer::new(socket, link.clone()));
+            vacant.insert(Peer::new(socket, link.clone()));
         }
         let result = Kind::named(&name).ok_or(Refusal::UnknownEvent).and_then(|kind| {
             let effects = self.chat.handle(member, &link.identity, kind, &payload?, self.clock.now())?;

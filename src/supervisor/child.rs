@@ -85,7 +85,7 @@ pub(super) fn fits(path: &Path) -> Result<()> {
 }
 
 /// Removes what an earlier process left there.
-fn fresh(path: &Path) -> Result<()> {
+pub(super) fn fresh(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot replace {}", path.display()))

@@ -50,7 +50,7 @@ impl Log {
             // The pipe breaking is its end.
             let _ = log.copy(stream, BufReader::with_capacity(LINE_SIZE, pipe));
         };
-        thread::Builder::new().name(format!("log-{stream}")).stack_size(128 << 10).spawn(keep).map(drop)
+        thread::Builder::new().name(format!("log-{stream}")).spawn(keep).map(drop)
     }
 
     fn copy(&self, stream: &str, mut pipe: impl BufRead) -> io::Result<()> {

@@ -27,7 +27,7 @@ const NOISE: [&str; 14] = [
 ];
 
 /// What one app is made of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Watched {
     pub(super) app: String,
     /// Single files.

@@ -1,1 +1,6 @@
+//! Drives the real binary.
+
+mod layers;
+mod supervise;
+
 fn main() {}

@@ -1,0 +1,63 @@
+//! Asking over the control API.
+
+use super::types::{Stats, Status};
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+use tokio::net::UnixStream;
+
+/// The supervisor's socket, in the state directory.
+pub(crate) const CONTROL: &str = "control.sock";
+/// No answer is longer.
+const LONGEST: usize = 16 << 20;
+
+/// How a supervisor's apps are.
+///
+/// # Errors
+/// Nobody answers, or not in time.
+pub(crate) async fn status(state_dir: &Path, timeout: Duration) -> Result<Status> {
+    get(&state_dir.join(CONTROL), "/status", timeout).await
+}
+
+/// A chat server's counters, and how long it took to say them.
+///
+/// # Errors
+/// It does not answer, or not in time, or says that it is not healthy.
+pub(crate) async fn stats(socket: &Path, timeout: Duration) -> Result<(Stats, Duration)> {
+    let begun = Instant::now();
+    let stats = get(socket, "/stats", timeout).await?;
+    Ok((stats, begun.elapsed()))
+}
+
+/// Milliseconds, to two places.
+pub(crate) fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 100_000.0).round() / 100.0
+}
+
+async fn get<T: DeserializeOwned>(socket: &Path, path: &'static str, timeout: Duration) -> Result<T> {
+    let answer = tokio::time::timeout(timeout, exchange(socket, path)).await;
+    let body = answer.map_err(|_| anyhow::anyhow!("no answer within {timeout:?}"))??;
+    serde_json::from_slice(&body).context("an answer of another version of chatctl")
+}
+
+async fn exchange(socket: &Path, path: &'static str) -> Result<Bytes> {
+    let stream = UnixStream::connect(socket).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let _connection = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
+    let request = Request::get(path).header("host", "chatctl").body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), LONGEST).collect().await;
+    let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();
+    if !status.is_success() {
+        bail!("{}", String::from_utf8_lossy(&body));
+    }
+    Ok(body)
+}

@@ -1,0 +1,180 @@
+//! How `status` looks to a person. Pure: text in, text out.
+
+use super::types::{AppStatus, Health, Status, size};
+use std::{fmt::Write, time::Duration};
+
+const HEAD: [&str; 12] = [
+    "app", "state", "pid", "uptime", "restarts", "memory", "cpu", "listen", "profile", "clients", "rooms",
+    "health",
+];
+/// Columns that hold numbers are flush right.
+const RIGHT: [bool; 12] = [false, false, true, true, true, true, true, false, false, true, true, false];
+
+/// The whole page; colours as terminals show them where `colour`.
+pub(crate) fn render(status: &Status, colour: bool) -> String {
+    let rows: Vec<[String; 12]> =
+        std::iter::once(HEAD.map(str::to_owned)).chain(status.apps.iter().map(row)).collect();
+    let widths: [usize; 12] =
+        std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let mut page = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        let app = index.checked_sub(1).and_then(|index| status.apps.get(index));
+        page.push_str(&line(row, &widths, app.filter(|_| colour)));
+        page.push('\n');
+    }
+    for app in &status.apps {
+        notes(&mut page, app);
+    }
+    for problem in &status.supervisor.config_problems {
+        let _ = writeln!(page, "\nchat.toml is not in force as it is now: {problem}");
+    }
+    page
+}
+
+fn line(row: &[String; 12], widths: &[usize; 12], coloured: Option<&AppStatus>) -> String {
+    let mut line = String::new();
+    for (column, cell) in row.iter().enumerate() {
+        let width = widths[column];
+        let padded = if RIGHT[column] { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+        match coloured.filter(|_| matches!(HEAD[column], "state" | "health")) {
+            Some(app) => {
+                let _ = write!(line, "\x1b[{}m{padded}\x1b[0m", hue(app.health));
+            }
+            None => line.push_str(&padded),
+        }
+        line.push_str("  ");
+    }
+    line.truncate(line.trim_end().len());
+    line
+}
+
+fn hue(health: Health) -> &'static str {
+    match health {
+        Health::Ok => "32",
+        Health::Starting => "33",
+        Health::Unhealthy | Health::Stopped => "31",
+    }
+}
+
+fn row(app: &AppStatus) -> [String; 12] {
+    let memory = match (app.pid, app.memory_limit_bytes) {
+        (None, _) => "-".to_owned(),
+        (_, Some(limit)) => format!("{} of {}", size(app.memory_bytes), size(limit)),
+        (_, None) => size(app.memory_bytes),
+    };
+    let health = match (app.health, app.health_latency_ms) {
+        (Health::Ok, Some(latency)) => format!("ok {latency:.1} ms"),
+        (Health::Ok, None) => "ok".to_owned(),
+        (Health::Starting, _) => "starting".to_owned(),
+        (Health::Unhealthy, _) => "unhealthy".to_owned(),
+        (Health::Stopped, _) => "stopped".to_owned(),
+    };
+    [
+        app.name.clone(),
+        app.state.clone(),
+        app.pid.map_or("-".to_owned(), |pid| pid.to_string()),
+        if app.pid.is_some() { uptime(app.uptime_s) } else { "-".to_owned() },
+        app.restarts.to_string(),
+        memory,
+        if app.pid.is_some() { format!("{:.1}%", app.cpu_percent) } else { "-".to_owned() },
+        app.listen.clone(),
+        app.profile.clone(),
+        app.connections.to_string(),
+        app.rooms.to_string(),
+        health,
+    ]
+}
+
+fn notes(page: &mut String, app: &AppStatus) {
+    if let Some(reason) = &app.last_reason {
+        let _ = writeln!(page, "{}: last restart: {reason}", app.name);
+    }
+    if let Some(reason) = &app.health_reason {
+        let _ = writeln!(page, "{}: not healthy: {reason}", app.name);
+    }
+}
+
+/// The two largest units: `3d 4h`, `12m 5s`.
+fn uptime(seconds: u64) -> String {
+    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ").replace("days", "d").replace("day", "d")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::types::Supervisor;
+
+    fn status(apps: Vec<AppStatus>) -> Status {
+        let supervisor = Supervisor {
+            pid: 1,
+            uptime_s: 2,
+            version: "0".into(),
+            config: None,
+            config_problems: vec!["chat.toml:3: app.x: unknown key".into()],
+        };
+        Status { supervisor, apps }
+    }
+
+    fn app(name: &str, health: Health) -> AppStatus {
+        AppStatus {
+            name: name.into(),
+            state: if health == Health::Ok { "online" } else { "waiting" }.into(),
+            pid: (health == Health::Ok).then_some(4242),
+            uptime_s: 93_784,
+            restarts: 3,
+            last_reason: Some("memory 312M over 300M".into()),
+            memory_bytes: 12 << 20,
+            memory_limit_bytes: Some(300 << 20),
+            cpu_percent: 1.25,
+            listen: "0.0.0.0:3000".into(),
+            profile: "local".into(),
+            health,
+            health_reason: None,
+            health_latency_ms: Some(0.42),
+            connections: 1234,
+            rooms: 7,
+            log_file: "/x".into(),
+        }
+    }
+
+    #[test]
+    fn columns_are_aligned_and_reasons_follow() {
+        let page = render(&status(vec![app("chatting", Health::Ok), app("web", Health::Starting)]), false);
+        let expected = "\
+app       state     pid  uptime  restarts      memory   cpu  listen        profile  clients  rooms  health
+chatting  online   4242   1d 2h         3  12M of 300M  1.2%  0.0.0.0:3000  local       1234      7  ok 0.4 ms
+web       waiting     -       -         3           -     -  0.0.0.0:3000  local       1234      7  starting
+";
+        let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(squeeze(&page.lines().take(3).collect::<Vec<_>>().join("\n")), squeeze(expected));
+        let starts: Vec<_> =
+            page.lines().take(3).map(|line| line.find("0.0.0.0").or(line.find("listen"))).collect();
+        assert!(starts.windows(2).all(|pair| pair[0] == pair[1]), "{page}");
+        assert!(page.contains("web: last restart: memory 312M over 300M\n"), "{page}");
+        assert!(page.contains("chat.toml:3: app.x: unknown key"), "{page}");
+        assert!(!page.contains('\x1b'));
+    }
+
+    #[test]
+    fn colour_changes_nothing_but_colour() {
+        let status = status(vec![app("chatting", Health::Ok), app("web", Health::Unhealthy)]);
+        let coloured = render(&status, true);
+        assert!(coloured.contains("\x1b[32monline"), "{coloured}");
+        let mut plain = coloured;
+        for code in ["\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[0m"] {
+            plain = plain.replace(code, "");
+        }
+        let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+        assert_eq!(trimmed(&plain), trimmed(&render(&status, false)));
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, shown) in
+            [(0, "0B"), (1536, "1.5K"), (300 << 20, "300M"), (5 << 30, "5G"), (9_961_472, "9.5M")]
+        {
+            assert_eq!(size(bytes), shown);
+        }
+    }
+}

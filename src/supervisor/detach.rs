@@ -1,0 +1,101 @@
+//! Going to the background: a second supervisor is started in a session of its own, and waited for.
+//!
+//! Its standard error is `<state_dir>/logs/supervisor.log`. It says `READY=1` when every app is ready.
+
+use super::{child::fits, logs};
+use crate::{
+    config::Config,
+    error::{Exit, Failure},
+};
+use anyhow::Context;
+use std::{
+    fs::{DirBuilder, OpenOptions},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    process::Stdio,
+};
+use tokio::{net::UnixDatagram, process::Command};
+
+/// Lines of its log that are shown when it did not work.
+const SHOWN: usize = 15;
+
+/// Starts a supervisor in the background and returns its pid when every app is ready.
+///
+/// # Errors
+/// It ended before that: its reason, the last log lines, its exit code.
+pub(crate) fn detach(config: &Config) -> Result<u32, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format_args!("no runtime: {error}")))?;
+    runtime.block_on(start(config))
+}
+
+async fn start(config: &Config) -> Result<u32, Failure> {
+    let notify_path = config.state_dir.join(format!("detach-{}.notify", std::process::id()));
+    let log = config.state_dir.join("logs/supervisor.log");
+    let begun = std::fs::metadata(&log).map_or(0, |file| file.len());
+    let started = prepare(config, &notify_path, &log);
+    let outcome = match started {
+        Ok((notify, mut command)) => wait(&notify, &mut command, &log, begun).await,
+        Err(error) => Err(error.into()),
+    };
+    let _ = std::fs::remove_file(&notify_path);
+    outcome
+}
+
+fn prepare(config: &Config, notify_path: &Path, log: &Path) -> anyhow::Result<(UnixDatagram, Command)> {
+    let folder = config.state_dir.join("logs");
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    fits(notify_path)?;
+    let notify = UnixDatagram::bind(notify_path).context("cannot bind the readiness socket")?;
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log)
+        .with_context(|| format!("cannot write {}", log.display()))?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["supervise", "--background"]);
+    if let Some(path) = &config.path {
+        command.arg("--config").arg(path);
+    }
+    command.env("NOTIFY_SOCKET", notify_path).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    Ok((notify, command))
+}
+
+async fn wait(notify: &UnixDatagram, command: &mut Command, log: &Path, begun: u64) -> Result<u32, Failure> {
+    let child = command.spawn();
+    let mut child =
+        child.map_err(|error| Failure::failed(format_args!("cannot start the supervisor: {error}")))?;
+    let pid = child.id().unwrap_or(0);
+    let mut message = [0; 4096];
+    loop {
+        tokio::select! {
+            status = child.wait() => {
+                let exit = match status.ok().and_then(|status| status.code()) {
+                    Some(2) => Exit::Usage,
+                    _ => Exit::Failed,
+                };
+                return Err(Failure::new(exit, reason(log, begun)));
+            }
+            received = notify.recv(&mut message) => {
+                let len = received.unwrap_or(0);
+                if message[..len].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                    return Ok(pid);
+                }
+            }
+        }
+    }
+}
+
+/// What it wrote last, since it began.
+fn reason(log: &Path, begun: u64) -> String {
+    let new = std::fs::read(log).ok().and_then(|bytes| {
+        let new = bytes.get(usize::try_from(begun).ok()?..)?;
+        Some(String::from_utf8_lossy(new).lines().count())
+    });
+    let lines = logs::tail(log, new.unwrap_or(SHOWN).min(SHOWN)).unwrap_or_default();
+    format!("the supervisor did not come up; its last lines in {}:\n  {}", log.display(), lines.join("\n  "))
+}
