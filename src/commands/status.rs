@@ -9,6 +9,7 @@ use crate::{
 };
 use std::{
     io::{self, IsTerminal, Write},
+    path::Path,
     process::ExitCode,
     time::Duration,
 };
@@ -17,8 +18,13 @@ use std::{
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(args: &cli::Status) -> Result<ExitCode, Failure> {
-    let config = Config::load(args.config.config.as_deref())?;
-    let mut status = ask(&config)?;
+    // A broken chat.toml is just when one looks: the supervisor runs on with the last good one.
+    let state_dir = match Config::load(args.config.config.as_deref()) {
+        Ok(config) => config.state_dir,
+        Err(error) if error.state_dir.join(client::CONTROL).exists() => error.state_dir,
+        Err(error) => return Err(error.into()),
+    };
+    let mut status = ask(&state_dir)?;
     if let Some(name) = &args.app {
         status.apps.retain(|app| app.name == *name);
         if status.apps.is_empty() {
@@ -30,18 +36,17 @@ pub(crate) fn run(args: &cli::Status) -> Result<ExitCode, Failure> {
     Ok(if status.is_healthy() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
 }
 
-fn ask(config: &Config) -> Result<Status, Failure> {
+fn ask(state_dir: &Path) -> Result<Status, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format_args!("no runtime: {error}")))?;
-    let asked = runtime.block_on(client::status(&config.state_dir, TIMEOUT));
+    let asked = runtime.block_on(client::status(state_dir, TIMEOUT));
     asked.map_err(|error| match error.downcast_ref::<io::Error>().map(io::Error::kind) {
-        Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Failure::new(
-            Exit::NoSupervisor,
-            format_args!("no supervisor runs on {}", config.state_dir.display()),
-        )
-        .hint("start it with `chatctl supervise --detach`, or name its chat.toml with --config"),
+        Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Failure::new(Exit::NoSupervisor, format_args!("no supervisor runs on {}", state_dir.display()))
+                .hint("start it with `chatctl supervise --detach`, or name its chat.toml with --config")
+        }
         Some(io::ErrorKind::PermissionDenied) => {
-            Failure::failed(format_args!("{} belongs to another user", config.state_dir.display()))
+            Failure::failed(format_args!("{} belongs to another user", state_dir.display()))
         }
         _ => Failure::failed(format_args!("the supervisor does not answer: {error:#}")),
     })

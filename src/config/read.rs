@@ -18,6 +18,8 @@ pub(crate) struct ConfigError {
     pub(crate) file: String,
     /// What is wrong, all of it, in the order of the file.
     pub(crate) problems: Vec<Problem>,
+    /// As far as the file can be understood: where a supervisor started with an earlier version of it would be.
+    pub(crate) state_dir: PathBuf,
 }
 
 /// One thing wrong in the file.
@@ -123,6 +125,7 @@ pub(super) fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
             Err(ConfigError {
                 file: path.display().to_string(),
                 problems: vec![Problem { line: 0, key: String::new(), message }],
+                state_dir: around.state_dir(),
             })
         }
     }
@@ -142,7 +145,11 @@ fn read(text: &str, path: Option<PathBuf>, around: &Surroundings) -> Result<Conf
     file.problems.sort_by_key(|problem| problem.line);
     match config {
         Some(config) if file.problems.is_empty() => Ok(config),
-        _ => Err(ConfigError { file: name, problems: file.problems }),
+        _ => {
+            let named = table.get_ref().get("state_dir").and_then(|value| value.get_ref().as_str());
+            let state_dir = named.map_or_else(|| around.state_dir(), |named| places.path(named));
+            Err(ConfigError { file: name, problems: file.problems, state_dir })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
-//! Drives the real binary.
+//! Drives the real program: real processes, real signals, real sockets. And holds what the sources must not do.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod layers;
+mod program;
 mod supervise;
-
-fn main() {}

@@ -1,0 +1,146 @@
+//! A folder with a chat.toml, and a supervisor that runs on it.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Nothing here takes longer, on the slowest machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits until `ready` gives something.
+pub(crate) fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = ready() {
+            return value;
+        }
+        assert!(begun.elapsed() < DEADLINE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A port that is free now. Children are given fixed ports, so that they keep them over restarts.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Runs the program to its end.
+pub(crate) fn chatctl(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chatctl"));
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).output().unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A supervisor in a folder of its own.
+pub(crate) struct Supervisor {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) port: u16,
+    pub(crate) process: Option<Child>,
+}
+
+impl Supervisor {
+    /// Starts one for the app `chatting` with these extra keys, and waits until it is online.
+    pub(crate) fn start(keys: &str) -> Self {
+        let supervisor = Self::prepare(keys);
+        supervisor.launch()
+    }
+
+    /// Only the folder.
+    pub(crate) fn prepare(keys: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        fs::write(dir.path().join("chat.toml"), config(port, keys)).unwrap();
+        Self { dir, port, process: None }
+    }
+
+    pub(crate) fn launch(mut self) -> Self {
+        let errors = fs::File::options().create(true).append(true).open(self.path("supervisor.log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chatctl"));
+        command.arg("supervise").current_dir(self.dir.path()).stdin(Stdio::null()).stderr(errors);
+        self.process = Some(command.spawn().unwrap());
+        until("the app to be online", || (self.app()?["state"] == "online").then_some(()));
+        self
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().id()
+    }
+
+    /// `status --json`, if a supervisor answers.
+    pub(crate) fn status(&self) -> Option<serde_json::Value> {
+        serde_json::from_slice(&chatctl(self.dir.path(), &["status", "--json"]).stdout).ok()
+    }
+
+    /// The first app's part of it.
+    pub(crate) fn app(&self) -> Option<serde_json::Value> {
+        self.status().map(|status| status["apps"][0].clone())
+    }
+
+    pub(crate) fn child(&self) -> u32 {
+        u32::try_from(self.app().unwrap()["pid"].as_u64().unwrap()).unwrap()
+    }
+
+    /// Waits until the app has been started again so often and is online, and gives its status.
+    pub(crate) fn restarted(&self, times: u64) -> serde_json::Value {
+        until("a restart", || {
+            self.app().filter(|app| app["restarts"].as_u64() >= Some(times) && app["state"] == "online")
+        })
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("supervisor.log")).unwrap()
+    }
+
+    pub(crate) fn handshake(&self) -> std::io::Result<String> {
+        handshake(SocketAddr::from(([127, 0, 0, 1], self.port)))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ended(&mut self) -> std::process::ExitStatus {
+        let process = self.process.as_mut().unwrap();
+        until("the supervisor to end", || process.try_wait().unwrap())
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        let Some(process) = &mut self.process else { return };
+        if let Ok(None) = process.try_wait() {
+            signal(process.id(), "TERM");
+            let _ = process.wait();
+        }
+    }
+}
+
+pub(crate) fn config(port: u16, keys: &str) -> String {
+    format!("state_dir = \"state\"\n[[app]]\nname = \"chatting\"\nlisten = \"127.0.0.1:{port}\"\n{keys}\n")
+}
+
+/// Sends a signal.
+pub(crate) fn signal(pid: u32, name: &str) {
+    assert!(Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap().success());
+}
+
+/// What an Engine.IO client does first.
+pub(crate) fn handshake(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.write_all(
+        b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}

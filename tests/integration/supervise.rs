@@ -1,0 +1,192 @@
+//! `chatctl supervise` and `chatctl status`, as an operator meets them.
+
+use crate::program::{Supervisor, chatctl, config, free_port, handshake, signal, stderr, until};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+#[test]
+fn nobody_is_refused_while_a_killed_child_is_replaced() {
+    let supervisor = Supervisor::start("");
+    let address = SocketAddr::from(([127, 0, 0, 1], supervisor.port));
+    let (done, connects, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                match TcpStream::connect(address) {
+                    Ok(_) => connects.fetch_add(1, Ordering::Relaxed),
+                    Err(_) => refused.fetch_add(1, Ordering::Relaxed),
+                };
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        for round in 1..=5 {
+            signal(supervisor.child(), "KILL");
+            let answer = handshake(address).or_else(|_| handshake(address));
+            assert!(answer.unwrap().contains("\"sid\""));
+            let app = supervisor.restarted(round);
+            assert_eq!(app["last_reason"], "killed by signal 9 (SIGKILL)");
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(connects.load(Ordering::Relaxed) > 0);
+    assert_eq!(refused.load(Ordering::Relaxed), 0, "of {connects:?} connects");
+}
+
+#[test]
+fn a_burst_of_writes_is_one_restart_and_its_own_files_are_none() {
+    // The whole folder is watched, the state directory with its logs in it included.
+    let supervisor = Supervisor::start("watch = [\".\"]\nwatch_delay = \"400ms\"");
+    fs::write(supervisor.path("app.log"), "noise").unwrap();
+    fs::write(supervisor.path("chat.db-wal"), "noise").unwrap();
+    fs::write(supervisor.path("state/logs/x"), "noise").unwrap();
+    for n in 0..20 {
+        fs::write(supervisor.path("room.html"), format!("{n}")).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(supervisor.restarted(1)["last_reason"], "room.html changed");
+    // A second restart would show here: this change's own restart comes after whatever was still due.
+    fs::write(supervisor.path("other.html"), "x").unwrap();
+    until("the second restart", || (supervisor.app()?["last_reason"] == "other.html changed").then_some(()));
+    assert_eq!(supervisor.restarted(2)["restarts"], 2, "{}", supervisor.log());
+}
+
+#[test]
+fn a_second_supervisor_is_refused_and_says_why() {
+    let supervisor = Supervisor::start("");
+    let second = chatctl(supervisor.dir.path(), &["supervise"]);
+    assert_eq!(second.status.code(), Some(2));
+    assert!(
+        stderr(&second).contains(&format!("another supervisor (pid {})", supervisor.pid())),
+        "{second:?}"
+    );
+    assert!(supervisor.handshake().unwrap().contains("\"sid\""));
+}
+
+#[test]
+fn everything_in_the_way_is_said_at_once_before_anything_starts() {
+    let taken = [TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap()];
+    let ports = taken.each_ref().map(|listener| listener.local_addr().unwrap().port());
+    let second = format!("[[app]]\nname = \"web\"\nprofile = \"web\"\nlisten = \"127.0.0.1:{}\"", ports[1]);
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("chat.toml"), config(ports[0], &second)).unwrap();
+    let output = chatctl(dir.path(), &["supervise"]);
+    assert_eq!(output.status.code(), Some(2));
+    for port in ports {
+        assert!(stderr(&output).contains(&format!("127.0.0.1:{port} is in use")), "{}", stderr(&output));
+    }
+    fs::write(dir.path().join("chat.toml"), config(free_port(), "wach = true\nmax_restarts = \"many\""))
+        .unwrap();
+    let output = chatctl(dir.path(), &["supervise"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("chat.toml:5: app.chatting.wach"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("chat.toml:6: app.chatting.max_restarts"), "{}", stderr(&output));
+}
+
+#[test]
+fn signals_restart_and_stop_gracefully() {
+    let mut supervisor = Supervisor::start("");
+    let before = supervisor.child();
+    signal(supervisor.pid(), "HUP");
+    assert_eq!(supervisor.restarted(1)["last_reason"], "SIGHUP");
+    assert_ne!(supervisor.child(), before);
+    signal(supervisor.pid(), "TERM");
+    assert!(supervisor.ended().success());
+    assert!(handshake(SocketAddr::from(([127, 0, 0, 1], supervisor.port))).is_err());
+    let log = fs::read_to_string(supervisor.path("state/logs/chatting.log")).unwrap();
+    assert_eq!(log.matches("SIGTERM: stopping").count(), 2, "{log}");
+}
+
+#[test]
+fn status_tells_by_its_exit_code() {
+    let mut supervisor = Supervisor::prepare("");
+    let folder = supervisor.dir.path().to_owned();
+    let none = chatctl(&folder, &["status"]);
+    assert_eq!(none.status.code(), Some(3));
+    assert!(stderr(&none).contains("no supervisor runs"), "{}", stderr(&none));
+    supervisor = supervisor.launch();
+    let healthy = chatctl(&folder, &["status", "--logs=3"]);
+    assert_eq!(healthy.status.code(), Some(0));
+    let page = String::from_utf8_lossy(&healthy.stdout).into_owned();
+    assert!(
+        page.contains("chatting") && page.contains("online") && page.contains("listening on http://"),
+        "{page}"
+    );
+    assert_eq!(chatctl(&folder, &["status", "nobody"]).status.code(), Some(2));
+    signal(supervisor.child(), "STOP");
+    until("the stopped child to be noticed", || {
+        (chatctl(&folder, &["status"]).status.code() == Some(1)).then_some(())
+    });
+    signal(supervisor.child(), "CONT");
+    until("its recovery", || (chatctl(&folder, &["status"]).status.code() == Some(0)).then_some(()));
+}
+
+#[test]
+fn a_broken_chat_toml_changes_nothing_and_a_good_one_is_taken_over() {
+    let supervisor = Supervisor::start("watch = true");
+    let child = supervisor.child();
+    fs::write(supervisor.path("chat.toml"), config(supervisor.port, "watch = true\nwach = 1")).unwrap();
+    let status = until("the problem to be seen", || {
+        supervisor.status().filter(|status| status["supervisor"]["config_problems"][0].is_string())
+    });
+    assert!(status["supervisor"]["config_problems"][0].as_str().unwrap().contains("app.chatting.wach"));
+    assert_eq!(chatctl(supervisor.dir.path(), &["status"]).status.code(), Some(1));
+    assert_eq!(supervisor.child(), child);
+    let moved = free_port();
+    let more = format!(
+        "watch = true\nmax_memory_restart = \"200M\"\n[[app]]\nname = \"b\"\nlisten = \"127.0.0.1:{}\"",
+        free_port()
+    );
+    fs::write(supervisor.path("chat.toml"), config(moved, &more)).unwrap();
+    until("both apps to be up", || {
+        let status = supervisor.status()?;
+        let app = &status["apps"][0];
+        let changed = app["memory_limit_bytes"] == 209_715_200 && app["state"] == "online";
+        (changed && status["apps"][1]["state"] == "online" && app["pid"] != child).then_some(())
+    });
+    assert_eq!(supervisor.restarted(1)["last_reason"], "chat.toml changed");
+    assert!(handshake(SocketAddr::from(([127, 0, 0, 1], moved))).unwrap().contains("\"sid\""));
+    assert!(supervisor.handshake().is_err(), "the old address is closed");
+}
+
+#[test]
+fn what_a_killed_supervisor_left_behind_is_replaced() {
+    let mut first = Supervisor::start("");
+    let orphan = first.child();
+    signal(first.pid(), "KILL");
+    first.ended();
+    first.process = None;
+    assert!(first.handshake().unwrap().contains("\"sid\""), "the orphan still serves");
+    let second = first.launch();
+    assert_ne!(second.child(), orphan);
+    assert!(second.log().contains("left behind"), "{}", second.log());
+    assert!(second.handshake().unwrap().contains("\"sid\""));
+}
+
+#[test]
+fn detaching_returns_when_ready_or_says_why_not() {
+    let supervisor = Supervisor::prepare("");
+    let folder = supervisor.dir.path();
+    let output = chatctl(folder, &["supervise", "--detach"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(supervisor.app().unwrap()["state"], "online");
+    let again = chatctl(folder, &["supervise", "--detach"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(stderr(&again).contains("another supervisor"), "{}", stderr(&again));
+    let pid = supervisor.status().unwrap()["supervisor"]["pid"].as_u64().unwrap();
+    signal(u32::try_from(pid).unwrap(), "TERM");
+    until("its end", || supervisor.status().is_none().then_some(()));
+
+    // Its child cannot become ready: a millisecond is too short for any.
+    fs::write(supervisor.path("chat.toml"), config(supervisor.port, "listen_timeout = 1")).unwrap();
+    let failing = until("the lock to be free", || {
+        let output = chatctl(folder, &["supervise", "--detach"]);
+        (!stderr(&output).contains("another supervisor")).then_some(output)
+    });
+    assert_eq!(failing.status.code(), Some(1), "{}", stderr(&failing));
+    assert!(stderr(&failing).contains("not ready within 1ms"), "{}", stderr(&failing));
+    assert!(supervisor.status().is_none());
+}

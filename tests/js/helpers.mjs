@@ -1,0 +1,130 @@
+// The real program, and real clients of both generations.
+import { spawn, execFile } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { io as v4 } from "socket.io-client";
+import v2 from "socket.io-client-2";
+
+const program = process.env.CHATCTL_BIN ?? new URL("../../target/debug/chatctl", import.meta.url).pathname;
+/** Nothing here takes longer, on the slowest machine. */
+export const DEADLINE = 60_000;
+
+/** Every way in: both generations of clients, every order of transports. */
+export const CLIENTS = [["4.8", v4], ["2.5", v2]].flatMap(([version, library]) =>
+  [["websocket"], ["polling"], ["polling", "websocket"]].map((transports) => ({
+    label: `${version} ${transports.join("+")}`,
+    library,
+    transports,
+  })));
+
+export const [FIRST] = CLIENTS;
+
+/** Waits for `promise`, but not for ever. */
+export async function soon(what, promise) {
+  let timer;
+  const late = new Promise((_, fail) => {
+    timer = setTimeout(() => fail(new Error(`waited in vain for ${what}`)), DEADLINE);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+/** Waits until `ready` gives something. */
+export async function until(what, ready) {
+  const end = Date.now() + DEADLINE;
+  while (Date.now() < end) {
+    const value = await ready();
+    if (value) return value;
+    await new Promise((next) => setTimeout(next, 10));
+  }
+  throw new Error(`waited in vain for ${what}`);
+}
+
+async function folder(t, toml) {
+  const dir = await mkdtemp(join(tmpdir(), "chatctl-"));
+  t.after(() => rm(dir, { recursive: true, force: true }));
+  await writeFile(join(dir, "chat.toml"), toml);
+  return dir;
+}
+
+function run(t, dir, args) {
+  const child = spawn(program, args, { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
+  const server = { child, dir, log: "", ended: new Promise((end) => child.on("exit", (code, signal) => end({ code, signal }))) };
+  child.stderr.setEncoding("utf8").on("data", (text) => (server.log += text));
+  t.after(async () => {
+    child.kill("SIGTERM");
+    const killer = setTimeout(() => child.kill("SIGKILL"), 10_000);
+    await server.ended;
+    clearTimeout(killer);
+  });
+  return server;
+}
+
+/** A chat server for the life of a test; `extra` is more chat.toml. */
+export async function serve(t, profile = "local", extra = "") {
+  const dir = await folder(t, `[[app]]\nname = "a"\nprofile = "${profile}"\nlisten = "127.0.0.1:0"\n${extra}`);
+  const server = run(t, dir, ["serve"]);
+  server.url = await until("the server to listen", () => {
+    if (server.child.exitCode !== null) throw new Error(server.log);
+    return /listening on (http:\S+)/.exec(server.log)?.[1];
+  });
+  server.port = new URL(server.url).port;
+  return server;
+}
+
+/** A supervisor with one app; waits until it is online. */
+export async function supervise(t, profile = "local", keys = "", extra = "") {
+  const port = await freePort();
+  const dir = await folder(t, `state_dir = "state"\n[[app]]\nname = "chatting"\nprofile = "${profile}"\nlisten = "127.0.0.1:${port}"\n${keys}\n${extra}`);
+  const server = run(t, dir, ["supervise"]);
+  server.url = `http://127.0.0.1:${port}`;
+  server.status = async () => {
+    // Exit code 1: something is not healthy just now; it is printed all the same.
+    const { stdout } = await promisify(execFile)(program, ["status", "--json"], { cwd: dir }).catch((error) => error);
+    return stdout ? JSON.parse(stdout).apps[0] : undefined;
+  };
+  await until("the app to be online", async () => (await server.status())?.state === "online");
+  return server;
+}
+
+function freePort() {
+  return new Promise((done) => {
+    const probe = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = probe.address();
+      probe.close(() => done(port));
+    });
+  });
+}
+
+/** A connected client; it keeps what it hears in `heard`. */
+export async function connect(t, server, query, { library, transports } = FIRST, options = {}) {
+  const socket = library(server.url, { transports, query, forceNew: true, reconnectionDelay: 20, reconnectionDelayMax: 100, ...options });
+  socket.heard = [];
+  for (const event of ["chatting", "join_room", "exit_room", "chat_error"]) {
+    socket.on(event, (body) => socket.heard.push([event, body]));
+  }
+  t.after(() => socket.close());
+  await soon("a connection", new Promise((ready, fail) => {
+    socket.on("connect", ready);
+    socket.on("error", fail);
+  }));
+  return socket;
+}
+
+/** Sends an event, and gives the server's answer. */
+export const ask = (socket, event, ...payload) =>
+  soon(`the answer to ${event}`, new Promise((answer) => socket.emit(event, ...payload, answer)));
+
+/** The next `count` things a socket has heard, in order; they are taken away. */
+export async function hear(socket, count = 1) {
+  await until(`${count} events`, () => socket.heard.length >= count);
+  return socket.heard.splice(0, count);
+}
+
+/** Everything a socket has heard up to now: whatever was sent to it before this has arrived when it returns. */
+export async function heardByNow(socket) {
+  await ask(socket, "no such event");
+  return socket.heard.splice(0);
+}
