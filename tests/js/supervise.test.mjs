@@ -18,13 +18,14 @@ test("clients of both generations come back by themselves after a crash and a gr
 });
 
 test("a child that grows over its ceiling is restarted soon and says why", async (t) => {
-  const limits = '[limits]\nmax_room = 1000000\nmax_rooms_per_socket = 100000\n';
-  const server = await supervise(t, "react", 'max_memory_restart = "100M"', limits);
-  const socket = await connect(t, server, {});
-  // Real growth by real load: each room's name is most of a megabyte, kept by the server as long as somebody is in.
-  const name = "r".repeat(990_000);
-  let rooms = 0;
-  const growth = setInterval(() => socket.emit("join_room", { idx: name + rooms++, name: "n", type: 1 }), 50);
+  const limits = '[limits]\nmax_queue_bytes = "1G"\n';
+  const server = await supervise(t, "local", 'max_memory_restart = "100M"', limits);
+  const [deaf, sender] = await Promise.all(["deaf", "sender"].map((name) => connect(t, server, { name, room: "r" })));
+  await ask(deaf, "join_room", { type: 1 });
+  // Real growth by real load: what one client does not read waits in the server, 20 MB more each second.
+  deaf.io.engine.transport.ws._socket.pause();
+  const payload = "x".repeat(990_000);
+  const growth = setInterval(() => sender.connected && sender.emit("chatting", payload), 50);
   t.after(() => clearInterval(growth));
   const after = await until("the restart", async () => {
     const app = await server.status();
