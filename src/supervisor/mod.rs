@@ -49,7 +49,7 @@ async fn supervise(config: Config, background: bool) -> Result<(), Failure> {
     let signals =
         Signals::register().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
     let state = StateDir::open(&config.state_dir)?;
-    let place = Workplace::new(&config, state.run())?;
+    let place = Workplace::new(state.run())?;
     let units = units(&config, &state, &place)?;
     let (questions, asked) = tokio::sync::mpsc::channel(16);
     let path = config.state_dir.join(CONTROL);

@@ -47,7 +47,7 @@ pub(super) struct Workplace {
 impl Workplace {
     /// # Errors
     /// The program's own path is not to be found out.
-    pub(super) fn new(_config: &Config, run: PathBuf) -> Result<Self, Failure> {
+    pub(super) fn new(run: PathBuf) -> Result<Self, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::failed(format_args!("cannot find the chatctl program: {error}")))?;
         // Full: the child's task waits; its news keep their order.
@@ -190,7 +190,7 @@ impl Unit {
         });
     }
 
-    /// Takes what became known of its child; `false`: it is not about this one.
+    /// Takes what became known of its child; one that is about another comes back.
     pub(super) fn told(&mut self, report: Report) -> Result<(), Report> {
         if report.life != self.life {
             return Err(report);
