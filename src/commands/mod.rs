@@ -20,3 +20,10 @@ pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
         Command::Status(args) => status::run(&args),
     }
 }
+
+/// Runs what waits, on this thread.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format_args!("no runtime: {error}")))?;
+    runtime.block_on(future)
+}

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &cli::Status) -> Result<ExitCode, Failure> {
         Err(error) if error.state_dir.join(client::CONTROL).exists() => error.state_dir,
         Err(error) => return Err(error.into()),
     };
-    let mut status = ask(&state_dir)?;
+    let mut status = super::block_on(ask(&state_dir))?;
     if let Some(name) = &args.app {
         status.apps.retain(|app| app.name == *name);
         if status.apps.is_empty() {
@@ -36,10 +36,8 @@ pub(crate) fn run(args: &cli::Status) -> Result<ExitCode, Failure> {
     Ok(if status.is_healthy() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
 }
 
-fn ask(state_dir: &Path) -> Result<Status, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format_args!("no runtime: {error}")))?;
-    let asked = runtime.block_on(client::status(state_dir, TIMEOUT));
+async fn ask(state_dir: &Path) -> Result<Status, Failure> {
+    let asked = client::status(state_dir, TIMEOUT).await;
     asked.map_err(|error| match error.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             Failure::new(Exit::NoSupervisor, format_args!("no supervisor runs on {}", state_dir.display()))

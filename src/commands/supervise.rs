@@ -6,7 +6,7 @@ use std::{io::Write, process::ExitCode};
 pub(crate) fn run(args: &Supervise) -> Result<ExitCode, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
     if args.detach {
-        let pid = supervisor::detach(&config)?;
+        let pid = super::block_on(supervisor::detach(&config))?;
         let _ = writeln!(std::io::stdout(), "chatctl: every app is ready; the supervisor is pid {pid}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -15,6 +15,6 @@ pub(crate) fn run(args: &Supervise) -> Result<ExitCode, Failure> {
         let _ = rustix::process::setsid();
     }
     super::log::start(true);
-    supervisor::run(config, args.background)?;
+    super::block_on(supervisor::run(config, args.background))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -336,7 +336,7 @@ fn apps(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>) -> Vec<
         );
         return Vec::new();
     };
-    let mut apps: Vec<(App, Range<usize>)> = Vec::new();
+    let mut apps: Vec<App> = Vec::new();
     for element in array.iter() {
         let Some(table) = element.get_ref().as_table() else {
             file.complain(Some(element.span()), "app".to_owned(), "must be a table".to_owned());
@@ -344,13 +344,13 @@ fn apps(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>) -> Vec<
         };
         if let Some(app) = app(file, table, element.span(), places) {
             clashes(file, &apps, &app, table);
-            apps.push((app, element.span()));
+            apps.push(app);
         }
     }
-    if !apps.is_empty() && !apps.iter().any(|(app, _)| app.enabled) {
+    if !apps.is_empty() && !apps.iter().any(|app| app.enabled) {
         file.complain(Some(value.span()), "app".to_owned(), "no app is enabled".to_owned());
     }
-    apps.into_iter().map(|(app, _)| app).collect()
+    apps
 }
 
 fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Places<'_>) -> Option<App> {
@@ -429,9 +429,9 @@ fn env(file: &mut File<'_>, app: &mut Section<'_>) -> BTreeMap<String, String> {
 }
 
 /// Complains of a name or a port that an earlier app has.
-fn clashes(file: &mut File<'_>, earlier: &[(App, Range<usize>)], app: &App, table: &DeTable<'_>) {
+fn clashes(file: &mut File<'_>, earlier: &[App], app: &App, table: &DeTable<'_>) {
     let span = |key| table.get(key).map(toml::Spanned::span);
-    for (other, _) in earlier {
+    for other in earlier {
         if other.name == app.name {
             file.complain(
                 span("name"),

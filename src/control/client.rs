@@ -8,7 +8,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 use tokio::net::UnixStream;
@@ -17,6 +17,11 @@ use tokio::net::UnixStream;
 pub(crate) const CONTROL: &str = "control.sock";
 /// No answer is longer.
 const LONGEST: usize = 16 << 20;
+
+/// Where an app's chat server answers, in the folder of the sockets.
+pub(crate) fn stats_socket(run: &Path, app: &str) -> PathBuf {
+    run.join(format!("{app}.sock"))
+}
 
 /// How a supervisor's apps are.
 ///

@@ -21,8 +21,6 @@ pub(crate) fn start(
     driver: mpsc::Sender<oneshot::Sender<Status>>,
     run: PathBuf,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::UnixListener::from_std(listener)?;
     let answer = move || {
         let (driver, run) = (driver.clone(), run.clone());
         async move {
@@ -35,7 +33,16 @@ pub(crate) fn start(
             Json(status).into_response()
         }
     };
-    let app = Router::new().route("/status", get(answer));
+    serve(listener, Router::new().route("/status", get(answer)))
+}
+
+/// Serves one side of the control API for the life of the process.
+///
+/// # Errors
+/// The socket cannot be used.
+pub(crate) fn serve(listener: UnixListener, app: Router) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(%error, "the control API has ended");
@@ -48,7 +55,7 @@ async fn freshen(app: &mut AppStatus, run: PathBuf) {
     if app.state != "online" {
         return;
     }
-    if let Ok((stats, latency)) = client::stats(&run.join(format!("{}.sock", app.name)), FRESH).await {
+    if let Ok((stats, latency)) = client::stats(&client::stats_socket(&run, &app.name), FRESH).await {
         app.connections = stats.connections;
         app.rooms = stats.rooms;
         app.health = Health::Ok;

@@ -9,8 +9,6 @@ use std::{io, os::unix::net::UnixListener, sync::Arc};
 /// # Errors
 /// The socket cannot be used.
 pub(super) fn start(listener: UnixListener, stats: Arc<Stats>, inbox: Inbox) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::UnixListener::from_std(listener)?;
     // Answers only when events get through the sequencer: the supervisor takes it as a sign of life.
     let answer = move || {
         let (stats, inbox) = (stats.clone(), inbox.clone());
@@ -22,11 +20,5 @@ pub(super) fn start(listener: UnixListener, stats: Arc<Stats>, inbox: Inbox) -> 
             }
         }
     };
-    let app = Router::new().route("/stats", get(answer));
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).await {
-            tracing::error!(%error, "the control API has ended");
-        }
-    });
-    Ok(())
+    crate::control::server::serve(listener, Router::new().route("/stats", get(answer)))
 }

@@ -3,13 +3,17 @@
 //! It is spoken to as systemd speaks to a service: `LISTEN_FDS` with the listener and the control socket, and
 //! `NOTIFY_SOCKET`, on which it says `READY=1`.
 
-use super::logs::Log;
+use super::{
+    logs::Log,
+    unix::{self, Readiness},
+};
+use crate::control::client;
 use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     net::TcpListener,
     os::{
         fd::OwnedFd,
@@ -18,12 +22,10 @@ use std::{
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
 };
-use tokio::{net::UnixDatagram, process::Command};
+use tokio::process::Command;
 
 /// Connections that may wait in the kernel while no child accepts.
 const BACKLOG: i32 = 4096;
-/// The longest path a Unix socket can have (sun_path, less its final zero).
-const SOCKET_PATH: usize = 107;
 
 /// What every start of an app has in common.
 pub(super) struct Launch {
@@ -56,41 +58,10 @@ impl Sockets {
             _ => anyhow::anyhow!("cannot listen on {address}: {error}"),
         })?;
         rustix::net::listen(&chat, BACKLOG)?;
-        let control_path = socket_path(run, app)?;
-        fresh(&control_path)?;
-        let control = UnixListener::bind(&control_path)
-            .with_context(|| format!("cannot bind {}", control_path.display()))?;
+        let control = unix::listener(&client::stats_socket(run, app))?;
         let notify_path = run.join(format!("{app}.notify"));
-        fits(&notify_path)?;
+        unix::fits(&notify_path)?;
         Ok(Self { chat, control, notify_path })
-    }
-}
-
-/// Where an app's chat server answers `/stats`.
-pub(super) fn socket_path(run: &Path, app: &str) -> Result<PathBuf> {
-    let path = run.join(format!("{app}.sock"));
-    fits(&path)?;
-    Ok(path)
-}
-
-/// A path a Unix socket can have.
-pub(super) fn fits(path: &Path) -> Result<()> {
-    let len = path.as_os_str().len();
-    anyhow::ensure!(
-        len <= SOCKET_PATH,
-        "{} is {len} bytes long, a socket's path at most {SOCKET_PATH}: choose a shorter state_dir",
-        path.display()
-    );
-    Ok(())
-}
-
-/// Removes what an earlier process left there.
-pub(super) fn fresh(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot replace {}", path.display()))
-        }
-        _ => Ok(()),
     }
 }
 
@@ -98,7 +69,7 @@ pub(super) fn fresh(path: &Path) -> Result<()> {
 pub(super) struct Child {
     pub(super) pid: u32,
     process: tokio::process::Child,
-    notify: UnixDatagram,
+    readiness: Readiness,
 }
 
 /// What a child does by itself.
@@ -115,9 +86,7 @@ impl Child {
     /// # Errors
     /// The program cannot be run, or its sockets and pipes not made.
     pub(super) fn spawn(launch: &Launch, sockets: &Sockets, log: &Log) -> Result<Self> {
-        // A socket of its own for each start: what an earlier child said last cannot be taken for this one's word.
-        fresh(&sockets.notify_path)?;
-        let notify = UnixDatagram::bind(&sockets.notify_path).context("cannot bind the readiness socket")?;
+        let readiness = Readiness::bind(&sockets.notify_path)?;
         let (out, out_writer) = io::pipe()?;
         let (err, err_writer) = io::pipe()?;
         let mut command = std::process::Command::new(&launch.program);
@@ -142,29 +111,21 @@ impl Child {
         log.follow("out", out)?;
         log.follow("err", err)?;
         let pid = process.id().context("the child has no pid")?;
-        Ok(Self { pid, process, notify })
+        Ok(Self { pid, process, readiness })
     }
 
     /// Waits for what it does next; after [`News::Exited`] there is nothing more.
     pub(super) async fn news(&mut self) -> News {
-        let mut message = [0; 4096];
-        loop {
-            tokio::select! {
-                status = self.process.wait() => {
-                    // What it started and left behind goes with it.
-                    let _ = Self::signal_group(self.pid, Signal::KILL);
-                    return News::Exited(match status {
-                        Ok(status) => describe(status),
-                        Err(error) => format!("cannot be waited for: {error}"),
-                    });
-                }
-                received = self.notify.recv(&mut message) => {
-                    let len = received.unwrap_or(0);
-                    if message[..len].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                        return News::Ready;
-                    }
-                }
+        tokio::select! {
+            status = self.process.wait() => {
+                // What it started and left behind goes with it.
+                let _ = Self::signal_group(self.pid, Signal::KILL);
+                News::Exited(match status {
+                    Ok(status) => describe(status),
+                    Err(error) => format!("cannot be waited for: {error}"),
+                })
             }
+            () = self.readiness.ready() => News::Ready,
         }
     }
 

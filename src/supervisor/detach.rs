@@ -2,19 +2,14 @@
 //!
 //! Its standard error is `<state_dir>/logs/supervisor.log`. It says `READY=1` when every app is ready.
 
-use super::{child::fits, logs};
+use super::{logs, state_dir, unix::Readiness};
 use crate::{
     config::Config,
     error::{Exit, Failure},
 };
 use anyhow::Context;
-use std::{
-    fs::{DirBuilder, OpenOptions},
-    os::unix::fs::DirBuilderExt,
-    path::Path,
-    process::Stdio,
-};
-use tokio::{net::UnixDatagram, process::Command};
+use std::{fs::OpenOptions, path::Path, process::Stdio};
+use tokio::process::Command;
 
 /// Lines of its log that are shown when it did not work.
 const SHOWN: usize = 15;
@@ -23,13 +18,7 @@ const SHOWN: usize = 15;
 ///
 /// # Errors
 /// It ended before that: its reason, the last log lines, its exit code.
-pub(crate) fn detach(config: &Config) -> Result<u32, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format_args!("no runtime: {error}")))?;
-    runtime.block_on(start(config))
-}
-
-async fn start(config: &Config) -> Result<u32, Failure> {
+pub(crate) async fn detach(config: &Config) -> Result<u32, Failure> {
     let notify_path = config.state_dir.join(format!("detach-{}.notify", std::process::id()));
     let log = config.state_dir.join("logs/supervisor.log");
     let begun = std::fs::metadata(&log).map_or(0, |file| file.len());
@@ -42,15 +31,10 @@ async fn start(config: &Config) -> Result<u32, Failure> {
     outcome
 }
 
-fn prepare(config: &Config, notify_path: &Path, log: &Path) -> anyhow::Result<(UnixDatagram, Command)> {
-    let folder = config.state_dir.join("logs");
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .with_context(|| format!("cannot make {}", folder.display()))?;
-    fits(notify_path)?;
-    let notify = UnixDatagram::bind(notify_path).context("cannot bind the readiness socket")?;
+fn prepare(config: &Config, notify_path: &Path, log: &Path) -> anyhow::Result<(Readiness, Command)> {
+    state_dir::create(&config.state_dir)
+        .with_context(|| format!("cannot make {}", config.state_dir.display()))?;
+    let notify = Readiness::bind(notify_path)?;
     let file = OpenOptions::new()
         .create(true)
         .append(true)
@@ -65,28 +49,20 @@ fn prepare(config: &Config, notify_path: &Path, log: &Path) -> anyhow::Result<(U
     Ok((notify, command))
 }
 
-async fn wait(notify: &UnixDatagram, command: &mut Command, log: &Path, begun: u64) -> Result<u32, Failure> {
+async fn wait(notify: &Readiness, command: &mut Command, log: &Path, begun: u64) -> Result<u32, Failure> {
     let child = command.spawn();
     let mut child =
         child.map_err(|error| Failure::failed(format_args!("cannot start the supervisor: {error}")))?;
     let pid = child.id().unwrap_or(0);
-    let mut message = [0; 4096];
-    loop {
-        tokio::select! {
-            status = child.wait() => {
-                let exit = match status.ok().and_then(|status| status.code()) {
-                    Some(2) => Exit::Usage,
-                    _ => Exit::Failed,
-                };
-                return Err(Failure::new(exit, reason(log, begun)));
-            }
-            received = notify.recv(&mut message) => {
-                let len = received.unwrap_or(0);
-                if message[..len].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                    return Ok(pid);
-                }
-            }
+    tokio::select! {
+        status = child.wait() => {
+            let exit = match status.ok().and_then(|status| status.code()) {
+                Some(2) => Exit::Usage,
+                _ => Exit::Failed,
+            };
+            Err(Failure::new(exit, reason(log, begun)))
         }
+        () = notify.ready() => Ok(pid),
     }
 }
 

@@ -35,6 +35,14 @@ pub(super) enum Change {
     Of { app: String, what: String },
 }
 
+/// Everything that can happen, by where it comes from.
+pub(super) struct Incoming {
+    pub(super) signals: Signals,
+    pub(super) reported: mpsc::Receiver<Report>,
+    pub(super) changed: mpsc::Receiver<Change>,
+    pub(super) asked: mpsc::Receiver<oneshot::Sender<Status>>,
+}
+
 /// See the module.
 pub(super) struct Driver {
     pub(super) config: Config,
@@ -45,7 +53,6 @@ pub(super) struct Driver {
     /// When chat.toml has been quiet for long enough to be read.
     config_due: Option<Instant>,
     changes: mpsc::Sender<Change>,
-    changed: Option<mpsc::Receiver<Change>>,
     watcher: Option<Box<dyn Send>>,
     sampler: Sampler,
     started: Instant,
@@ -62,12 +69,11 @@ impl Driver {
         config: Config,
         place: Workplace,
         units: Vec<Unit>,
+        changes: mpsc::Sender<Change>,
         background: bool,
     ) -> Result<Self, Failure> {
         let sampler = Sampler::new()
             .map_err(|error| Failure::failed(format_args!("cannot measure processes: {error}")))?;
-        // Full: notify's thread waits, and the kernel queues behind it.
-        let (changes, changed) = mpsc::channel(256);
         Ok(Self {
             config,
             place,
@@ -75,7 +81,6 @@ impl Driver {
             problems: Vec::new(),
             config_due: None,
             changes,
-            changed: Some(changed),
             watcher: None,
             sampler,
             started: Instant::now(),
@@ -87,14 +92,8 @@ impl Driver {
     }
 
     /// Starts every app, and returns when all have stopped.
-    pub(super) async fn run(
-        mut self,
-        mut signals: Signals,
-        mut questions: mpsc::Receiver<oneshot::Sender<Status>>,
-    ) -> Result<(), Failure> {
-        let (Some(mut reports), Some(mut changes)) = (self.place.reported.take(), self.changed.take()) else {
-            return Err(Failure::failed("the supervisor runs already"));
-        };
+    pub(super) async fn run(mut self, incoming: Incoming) -> Result<(), Failure> {
+        let Incoming { mut signals, mut reported, mut changed, mut asked } = incoming;
         tracing::info!(pid = std::process::id(), config = ?self.config.path, "supervising {} apps", self.units.len());
         self.watch();
         self.all(|| Event::Start);
@@ -103,9 +102,9 @@ impl Driver {
         while !self.is_done() {
             let wake = self.wake_at();
             tokio::select! {
-                Some(report) = reports.recv() => self.told(report),
-                Some(change) = changes.recv() => self.file(change),
-                Some(reply) = questions.recv() => drop(reply.send(self.status())),
+                Some(report) = reported.recv() => self.told(report),
+                Some(change) = changed.recv() => self.file(change),
+                Some(reply) = asked.recv() => drop(reply.send(self.status())),
                 wish = signals.next() => self.wish(wish),
                 _ = sampling.tick() => self.sample(),
                 () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => self.tick(),

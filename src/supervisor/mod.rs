@@ -19,6 +19,7 @@ mod reload;
 mod signals;
 mod state_dir;
 mod unit;
+mod unix;
 mod watch;
 
 pub(crate) use detach::detach;
@@ -28,10 +29,12 @@ use crate::{
     control::{self, client::CONTROL},
     error::Failure,
 };
-use driver::Driver;
+use anyhow::Context;
+use driver::{Driver, Incoming};
 use signals::Signals;
 use state_dir::StateDir;
 use std::{os::unix::fs::PermissionsExt, os::unix::net::UnixListener};
+use tokio::sync::mpsc;
 use unit::{Unit, Workplace};
 
 /// Supervises the enabled apps until told to stop. `background`: it was detached, and gives up when an app does not
@@ -39,25 +42,23 @@ use unit::{Unit, Workplace};
 ///
 /// # Errors
 /// Nothing was started (exit code 2, all reasons at once), or the first start failed in the background.
-pub(crate) fn run(config: Config, background: bool) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format_args!("no runtime: {error}")))?;
-    runtime.block_on(supervise(config, background))
-}
-
-async fn supervise(config: Config, background: bool) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, background: bool) -> Result<(), Failure> {
     let signals =
         Signals::register().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
     let state = StateDir::open(&config.state_dir)?;
-    let place = Workplace::new(state.run())?;
+    // Full: who has something to tell waits, and what each tells keeps its order.
+    let (reports, reported) = mpsc::channel(256);
+    let (changes, changed) = mpsc::channel(256);
+    let (questions, asked) = mpsc::channel(16);
+    let place = Workplace::new(state.run(), reports)?;
     let units = units(&config, &state, &place)?;
-    let (questions, asked) = tokio::sync::mpsc::channel(16);
     let path = config.state_dir.join(CONTROL);
-    let listener = control_socket(&path)
-        .map_err(|error| Failure::usage(format_args!("{}: {error:#}", path.display())))?;
+    let listener = control_socket(&path).map_err(|error| Failure::usage(format_args!("{error:#}")))?;
     control::server::start(listener, questions, state.run())
         .map_err(|error| Failure::failed(format_args!("cannot serve the control API: {error}")))?;
-    let outcome = Driver::new(config, place, units, background)?.run(signals, asked).await;
+    let outcome = Driver::new(config, place, units, changes, background)?
+        .run(Incoming { signals, reported, changed, asked })
+        .await;
     let _ = std::fs::remove_file(&path);
     outcome
 }
@@ -82,9 +83,8 @@ fn units(config: &Config, state: &StateDir, place: &Workplace) -> Result<Vec<Uni
 }
 
 fn control_socket(path: &std::path::Path) -> anyhow::Result<UnixListener> {
-    child::fits(path)?;
-    child::fresh(path)?;
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let listener = unix::listener(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot protect {}", path.display()))?;
     Ok(listener)
 }

@@ -29,9 +29,7 @@ impl StateDir {
             Failure::usage(format_args!("cannot use the state directory {}: {error}", root.display()))
                 .hint("set state_dir in chat.toml to a folder this user may write")
         };
-        for folder in [root.to_owned(), root.join("logs"), root.join("run")] {
-            DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(cannot)?;
-        }
+        create(root).map_err(cannot)?;
         let path = root.join("supervisor.lock");
         let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
         let mut lock = open.map_err(cannot)?;
@@ -82,6 +80,15 @@ impl StateDir {
             }
         }
     }
+}
+
+/// Makes its folders, for nobody else's eyes.
+pub(super) fn create(root: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    [root.to_owned(), root.join("logs"), root.join("run")]
+        .iter()
+        .try_for_each(|folder| builder.create(folder))
 }
 
 fn pid_file(run: &Path, app: &str) -> PathBuf {

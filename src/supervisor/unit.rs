@@ -4,7 +4,7 @@
 
 use super::{
     backoff::Policy,
-    child::{self, Child, Launch, News, Sockets},
+    child::{Child, Launch, News, Sockets},
     logs::Log,
     machine::{Effect, Event, Machine, Rules, State},
     memory::Usage,
@@ -40,19 +40,15 @@ pub(super) struct Workplace {
     pub(super) run: PathBuf,
     /// Where the children's news go.
     pub(super) reports: mpsc::Sender<Report>,
-    /// The other end.
-    pub(super) reported: Option<mpsc::Receiver<Report>>,
 }
 
 impl Workplace {
     /// # Errors
     /// The program's own path is not to be found out.
-    pub(super) fn new(run: PathBuf) -> Result<Self, Failure> {
+    pub(super) fn new(run: PathBuf, reports: mpsc::Sender<Report>) -> Result<Self, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::failed(format_args!("cannot find the chatctl program: {error}")))?;
-        // Full: the child's task waits; its news keep their order.
-        let (reports, reported) = mpsc::channel(256);
-        Ok(Self { program, run, reports, reported: Some(reported) })
+        Ok(Self { program, run, reports })
     }
 }
 
@@ -135,10 +131,7 @@ impl Unit {
     /// Lets an event happen to it.
     pub(super) fn step(&mut self, event: Event) {
         let before = self.machine.word();
-        let shown = match &event {
-            Event::Tick => None,
-            event => Some(format!("{event:?}")),
-        };
+        tracing::debug!(app = self.app.name, ?event);
         for effect in self.machine.step(event, Instant::now(), chance()) {
             match (effect, &self.child) {
                 (Effect::Spawn, _) => self.spawn(),
@@ -153,7 +146,7 @@ impl Unit {
         match (before, after) {
             (_, "starting") => tracing::info!(app, pid, reason, "starting"),
             (before, after) if before != after => tracing::info!(app, pid, reason, "{after}"),
-            _ => tracing::debug!(app, event = shown, "still {after}"),
+            _ => {}
         }
     }
 
@@ -181,7 +174,7 @@ impl Unit {
             }
         });
         let asking =
-            tokio::spawn(ask(child::socket_path(&self.run, &self.app.name), life, self.reports.clone()));
+            tokio::spawn(ask(client::stats_socket(&self.run, &self.app.name), life, self.reports.clone()));
         self.child = Some(Running {
             pid,
             usage: Usage::default(),
@@ -277,8 +270,7 @@ impl Unit {
 }
 
 /// Asks a child after its health, again and again.
-async fn ask(socket: anyhow::Result<PathBuf>, life: u64, reports: mpsc::Sender<Report>) {
-    let Ok(socket) = socket else { return };
+async fn ask(socket: PathBuf, life: u64, reports: mpsc::Sender<Report>) {
     loop {
         tokio::time::sleep(PROBE_EVERY).await;
         let probe = client::stats(&socket, PROBE_TIMEOUT).await.map_err(|error| format!("{error:#}"));

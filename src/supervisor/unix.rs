@@ -1,0 +1,58 @@
+//! Unix sockets of the supervisor: listeners, and the receiving side of `NOTIFY_SOCKET` (sd_notify(3)).
+
+use anyhow::{Context, Result};
+use std::{fs, io, os::unix::net::UnixListener, path::Path};
+use tokio::net::UnixDatagram;
+
+/// The longest path a Unix socket can have (sun_path, less its final zero).
+const SOCKET_PATH: usize = 107;
+
+/// A path a Unix socket can have.
+pub(super) fn fits(path: &Path) -> Result<()> {
+    let len = path.as_os_str().len();
+    anyhow::ensure!(
+        len <= SOCKET_PATH,
+        "{} is {len} bytes long, a socket's path at most {SOCKET_PATH}: choose a shorter state_dir",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Listens at `path`, in the place of what an earlier process left there.
+pub(super) fn listener(path: &Path) -> Result<UnixListener> {
+    fits(path)?;
+    fresh(path)?;
+    UnixListener::bind(path).with_context(|| format!("cannot bind {}", path.display()))
+}
+
+/// Where a process that was given the path as `NOTIFY_SOCKET` says that it is ready.
+pub(super) struct Readiness(UnixDatagram);
+
+impl Readiness {
+    /// Binds it, in the place of an earlier one: what was said there cannot be taken for the new process's word.
+    pub(super) fn bind(path: &Path) -> Result<Self> {
+        fits(path)?;
+        fresh(path)?;
+        UnixDatagram::bind(path).map(Self).context("cannot bind the readiness socket")
+    }
+
+    /// Waits for `READY=1`. Nothing is lost when it is dropped and called again.
+    pub(super) async fn ready(&self) {
+        let mut message = [0; 4096];
+        loop {
+            let len = self.0.recv(&mut message).await.unwrap_or(0);
+            if message[..len].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                return;
+            }
+        }
+    }
+}
+
+fn fresh(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot replace {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
