@@ -33,6 +33,54 @@ pub(crate) enum Command {
         after_help = "Exit code: 0 all healthy, 1 something is not, 3 no supervisor runs.\n\nExamples:\n  chatctl status\n  chatctl status chatting --logs=50\n  chatctl status --json"
     )]
     Status(Status),
+    /// Start apps that were stopped, as chat.toml and the program are now
+    Start(Apps),
+    /// Stop apps: clients are told, and what was accepted is delivered first
+    Stop(Apps),
+    /// Stop apps and start them as chat.toml and the program are now
+    Restart(Apps),
+    /// Put chat.toml and the program into force without a gap; what does not work changes nothing, or is taken back
+    #[command(
+        after_help = "The new version is loaded beside the old one, takes over, and is watched for min_uptime. When it \
+                      fails, the last good one comes back by itself.\nExit code: 0 it is in force, 1 it is not, and why."
+    )]
+    Reload(Apps),
+    /// Stop every app and the supervisor
+    Shutdown(ConfigArg),
+    /// Show what the apps wrote
+    #[command(
+        after_help = "Examples:\n  chatctl logs -n 100\n  chatctl logs chatting -f\n  chatctl logs --json"
+    )]
+    Logs(Read),
+    /// Show what happened to the apps, when and why
+    Events(Read),
+}
+
+/// Which apps.
+#[derive(Debug, Args)]
+pub(crate) struct Apps {
+    /// The apps [default: all]
+    pub(crate) apps: Vec<String>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+}
+
+/// `chatctl logs`, `chatctl events`.
+#[derive(Debug, Args)]
+pub(crate) struct Read {
+    /// The apps [default: all]
+    pub(crate) apps: Vec<String>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// How many of the last lines
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+    pub(crate) lines: usize,
+    /// Go on as more comes, until interrupted
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// For machines: one JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where the configuration is.
@@ -54,6 +102,9 @@ pub(crate) struct Serve {
     /// Listen here instead of where the configuration says (port 0: any free one, printed)
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<SocketAddr>,
+    /// The configuration comes on standard input; --config names where it came from
+    #[arg(long, hide = true)]
+    pub(crate) config_on_stdin: bool,
     /// Speak this profile instead of the configured one
     #[arg(long, value_parser = PossibleValuesParser::new(Profile::NAMES).try_map(|name| name.parse::<Profile>()))]
     pub(crate) profile: Option<Profile>,
@@ -82,6 +133,9 @@ pub(crate) struct Status {
     /// For machines: the documented JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Show it again each second, until interrupted
+    #[arg(long, conflicts_with_all = ["json", "logs"])]
+    pub(crate) watch: bool,
     /// Also the last N log lines of each app
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20", require_equals = true)]
     pub(crate) logs: Option<usize>,

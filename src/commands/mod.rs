@@ -1,16 +1,24 @@
 //! One short file per subcommand: wiring only.
 
+mod act;
 mod log;
+mod read;
 mod serve;
 mod status;
 mod supervise;
 
 use crate::{
-    cli::{Cli, Command},
-    error::Failure,
+    cli::{Cli, Command, ConfigArg},
+    config::Config,
+    control::{client, types::Action},
+    error::{Exit, Failure},
     server::listener::Inherited,
 };
-use std::process::ExitCode;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// Runs the command and gives the process's exit code.
 pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
@@ -18,6 +26,13 @@ pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
         Command::Serve(args) => serve::run(&args, inherited),
         Command::Supervise(args) => supervise::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Start(args) => act::run(Action::Start, &args),
+        Command::Stop(args) => act::run(Action::Stop, &args),
+        Command::Restart(args) => act::run(Action::Restart, &args),
+        Command::Reload(args) => act::run(Action::Reload, &args),
+        Command::Shutdown(args) => act::shut_down(&args),
+        Command::Logs(args) => read::logs(&args),
+        Command::Events(args) => read::events(&args),
     }
 }
 
@@ -26,4 +41,28 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format_args!("no runtime: {error}")))?;
     runtime.block_on(future)
+}
+
+/// Where the supervisor of this configuration is. A broken chat.toml is just when one asks: the supervisor runs on
+/// with the last good one.
+fn state_dir(args: &ConfigArg) -> Result<PathBuf, Failure> {
+    match Config::load(args.config.as_deref()) {
+        Ok(config) => Ok(config.state_dir),
+        Err(error) if error.state_dir.join(client::CONTROL).exists() => Ok(error.state_dir),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Why a supervisor gave no answer.
+fn unanswered(state_dir: &Path, error: &anyhow::Error) -> Failure {
+    match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Failure::new(Exit::NoSupervisor, format_args!("no supervisor runs on {}", state_dir.display()))
+                .hint("start it with `chatctl supervise --detach`, or name its chat.toml with --config")
+        }
+        Some(io::ErrorKind::PermissionDenied) => {
+            Failure::failed(format_args!("{} belongs to another user", state_dir.display()))
+        }
+        _ => Failure::failed(format_args!("the supervisor does not answer: {error:#}")),
+    }
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 pub(crate) fn run(args: &Serve, inherited: Inherited) -> Result<ExitCode, Failure> {
     super::log::start(inherited.control.is_none());
-    let config = Config::load(args.config.config.as_deref())?;
+    let config = load(args)?;
     let app = find(&config, args.app.as_deref())?;
     let settings = Settings {
         profile: args.profile.unwrap_or(app.profile),
@@ -19,6 +19,16 @@ pub(crate) fn run(args: &Serve, inherited: Inherited) -> Result<ExitCode, Failur
     };
     server::run(settings, inherited)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn load(args: &Serve) -> Result<Config, Failure> {
+    let file = args.config.config.as_deref();
+    if !args.config_on_stdin {
+        return Ok(Config::load(file)?);
+    }
+    let text = std::io::read_to_string(std::io::stdin())
+        .map_err(|error| Failure::usage(format_args!("no configuration on standard input: {error}")))?;
+    Ok(Config::from_text(&text, file)?)
 }
 
 fn find<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a App, Failure> {

@@ -24,6 +24,8 @@ pub(crate) const DEFAULT: &str = include_str!("../../chat.toml");
 pub(crate) struct Config {
     /// The file it came from; `None`: the built-in one.
     pub(crate) path: Option<PathBuf>,
+    /// Its text.
+    pub(crate) text: String,
     /// Where logs, sockets and databases live.
     pub(crate) state_dir: PathBuf,
     /// All apps, the disabled ones too; names and ports are unique among the enabled.
@@ -84,6 +86,8 @@ pub(crate) struct App {
     pub(crate) listen: SocketAddr,
     /// Memory ceiling in bytes, of the resident set; above it the app is restarted gracefully.
     pub(crate) max_memory_restart: Option<u64>,
+    /// Above so many bytes the app is killed at once; twice the ceiling unless said otherwise.
+    pub(crate) max_memory_kill: Option<u64>,
     /// What is watched for changes.
     pub(crate) watch: Watch,
     /// Globs of paths whose changes do not count.
@@ -92,6 +96,10 @@ pub(crate) struct App {
     pub(crate) watch_delay: Duration,
     /// Restart after an exit at all.
     pub(crate) autorestart: bool,
+    /// Exit codes that mean: do not start it again.
+    pub(crate) stop_exit_codes: Vec<i32>,
+    /// How it is asked whether it lives.
+    pub(crate) probe: Probe,
     /// Shortest life that counts as stable: it resets the backoff.
     pub(crate) min_uptime: Duration,
     /// Unstable restarts in a row after which the app counts as crash-looping.
@@ -106,6 +114,19 @@ pub(crate) struct App {
     pub(crate) kill_timeout: Duration,
     /// Extra environment of the child.
     pub(crate) env: BTreeMap<String, String>,
+}
+
+/// How a running app is asked whether it lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Probe {
+    /// Whether it is asked at all.
+    pub(crate) enabled: bool,
+    /// Pause between two probes.
+    pub(crate) interval: Duration,
+    /// Longest answer.
+    pub(crate) timeout: Duration,
+    /// Failures in a row after which it counts as hung, and is replaced.
+    pub(crate) failures: u32,
 }
 
 /// What `watch` says.
@@ -164,6 +185,15 @@ impl Config {
     /// The file cannot be read, or has problems: all of them, each with line and key.
     pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
         read::load(file)
+    }
+
+    /// Checks a text that was read before; `file` is where it came from. For a child, whose supervisor holds the
+    /// configuration it is to have, whatever the file says by now.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn from_text(text: &str, file: Option<&Path>) -> Result<Self, ConfigError> {
+        read::from_text(text, file)
     }
 
     /// The apps `supervise` starts, in order.

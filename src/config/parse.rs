@@ -43,6 +43,15 @@ pub(super) fn integer(value: &DeValue<'_>, min: u64, max: u64) -> Parsed<u64> {
     }
 }
 
+/// Exit codes: a list, or one.
+pub(super) fn exit_codes(value: &DeValue<'_>) -> Parsed<Vec<i32>> {
+    let code = |value: &DeValue<'_>| integer(value, 0, 255).map(|code| i32::try_from(code).unwrap_or(0));
+    match value.as_array() {
+        Some(array) => array.iter().map(|element| code(element.get_ref())).collect(),
+        None => code(value).map(|code| vec![code]),
+    }
+}
+
 fn whole(value: &DeValue<'_>) -> Option<u64> {
     let integer = value.as_integer()?;
     u64::from_str_radix(integer.as_str(), integer.radix()).ok()

@@ -1,6 +1,6 @@
 //! Reading and checking chat.toml: all problems at once, each with line and key.
 
-use super::{App, Config, DEFAULT, Limits, Page, Server, Watch, parse};
+use super::{App, Config, DEFAULT, Limits, Page, Probe, Server, Watch, parse};
 use crate::error::Failure;
 use std::{
     collections::BTreeMap,
@@ -129,6 +129,12 @@ pub(super) fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
             })
         }
     }
+}
+
+/// See [`Config::from_text`].
+pub(super) fn from_text(text: &str, file: Option<&Path>) -> Result<Config, ConfigError> {
+    let around = Surroundings::real();
+    read(text, file.map(|file| around.here.join(file)), &around)
 }
 
 fn read(text: &str, path: Option<PathBuf>, around: &Surroundings) -> Result<Config, ConfigError> {
@@ -276,7 +282,7 @@ fn config(file: &mut File<'_>, table: &DeTable<'_>, path: Option<PathBuf>, place
     let server = server(file, &mut top, places);
     let apps = apps(file, &mut top, places);
     top.finish(file);
-    Config { path, state_dir, apps, server }
+    Config { path, text: file.text.to_owned(), state_dir, apps, server }
 }
 
 fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>) -> Server {
@@ -372,12 +378,15 @@ fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Pl
         move |value: &DeValue<'_>| parse(value).map(Some)
     };
     let any = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
+    let bytes = |value: &DeValue<'_>| parse::size(value).map(Some);
+    let max_memory_restart = s.take(file, "max_memory_restart", None, bytes);
     let app = App {
         name: s.take(file, "name", String::new(), parse::app_name),
         enabled: s.take(file, "enabled", true, parse::boolean),
         profile: s.take(file, "profile", super::Profile::Local, parse::profile),
         listen: s.take(file, "listen", any, parse::address),
-        max_memory_restart: s.take(file, "max_memory_restart", None, |value| parse::size(value).map(Some)),
+        max_memory_restart,
+        max_memory_kill: s.take(file, "max_memory_kill", max_memory_restart.map(|bytes| bytes * 2), bytes),
         watch: s.take(file, "watch", Watch::Off, |value| {
             Ok(match parse::watch(value)? {
                 Watch::Also(paths) => {
@@ -389,6 +398,8 @@ fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Pl
         ignore_watch: s.take(file, "ignore_watch", Vec::new(), parse::globs),
         watch_delay: s.take(file, "watch_delay", Duration::from_millis(500), parse::duration),
         autorestart: s.take(file, "autorestart", true, parse::boolean),
+        stop_exit_codes: s.take(file, "stop_exit_codes", Vec::new(), parse::exit_codes),
+        probe: probe(file, &mut s),
         min_uptime: s.take(file, "min_uptime", Duration::from_secs(5), parse::duration),
         max_restarts: s.take(file, "max_restarts", 16, |v| {
             parse::integer(v, 1, 1 << 20).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
@@ -406,6 +417,17 @@ fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Pl
     };
     s.finish(file);
     (has_name && has_listen).then_some(app)
+}
+
+fn probe(file: &mut File<'_>, app: &mut Section<'_>) -> Probe {
+    Probe {
+        enabled: app.take(file, "probe", true, parse::boolean),
+        interval: app.take(file, "probe_interval", Duration::from_millis(500), parse::duration),
+        timeout: app.take(file, "probe_timeout", Duration::from_secs(1), parse::duration),
+        failures: app.take(file, "probe_failures", 3, |value| {
+            parse::integer(value, 1, 1000).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+        }),
+    }
 }
 
 /// Variables of the child; numbers and flags become their text.

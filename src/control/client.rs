@@ -1,10 +1,10 @@
 //! Asking over the control API.
 
-use super::types::{Stats, Status};
+use super::types::{Action, Outcome, Stats, Status};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::Request;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::{
@@ -17,6 +17,8 @@ use tokio::net::UnixStream;
 pub(crate) const CONTROL: &str = "control.sock";
 /// No answer is longer.
 const LONGEST: usize = 16 << 20;
+/// Who answers what cannot be read.
+const FOREIGN: &str = "an answer of another version of chatctl";
 
 /// Where an app's chat server answers, in the folder of the sockets.
 pub(crate) fn stats_socket(run: &Path, app: &str) -> PathBuf {
@@ -46,17 +48,35 @@ pub(crate) fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
-async fn get<T: DeserializeOwned>(socket: &Path, path: &'static str, timeout: Duration) -> Result<T> {
-    let answer = tokio::time::timeout(timeout, exchange(socket, path)).await;
-    let body = answer.map_err(|_| anyhow::anyhow!("no answer within {timeout:?}"))??;
-    serde_json::from_slice(&body).context("an answer of another version of chatctl")
+/// Has apps do something, and waits for what comes of it, however long.
+///
+/// # Errors
+/// Nobody answers, or the supervisor ends.
+pub(crate) async fn act(state_dir: &Path, action: Action, apps: &[String]) -> Result<Vec<Outcome>> {
+    let request = Request::post(format!("/apps/{action}")).header("content-type", "application/json");
+    let body = exchange(&state_dir.join(CONTROL), request, serde_json::to_vec(apps)?.into()).await?;
+    serde_json::from_slice(&body).context(FOREIGN)
 }
 
-async fn exchange(socket: &Path, path: &'static str) -> Result<Bytes> {
+/// Stops every app and the supervisor, and waits until it is gone.
+///
+/// # Errors
+/// Nobody answers.
+pub(crate) async fn shut_down(state_dir: &Path) -> Result<()> {
+    exchange(&state_dir.join(CONTROL), Request::post("/shutdown"), Bytes::new()).await.map(drop)
+}
+
+async fn get<T: DeserializeOwned>(socket: &Path, path: &'static str, timeout: Duration) -> Result<T> {
+    let answer = tokio::time::timeout(timeout, exchange(socket, Request::get(path), Bytes::new())).await;
+    let body = answer.map_err(|_| anyhow::anyhow!("no answer within {timeout:?}"))??;
+    serde_json::from_slice(&body).context(FOREIGN)
+}
+
+async fn exchange(socket: &Path, request: http::request::Builder, body: Bytes) -> Result<Bytes> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let _connection = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
-    let request = Request::get(path).header("host", "chatctl").body(Empty::<Bytes>::new())?;
+    let request = request.header("host", "chatctl").body(Full::new(body))?;
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), LONGEST).collect().await;

@@ -89,8 +89,22 @@ fn notes(page: &mut String, app: &AppStatus) {
     if let Some(reason) = &app.last_reason {
         let _ = writeln!(page, "{}: last restart: {reason}", app.name);
     }
+    if let Some(reason) = &app.refused {
+        let _ = writeln!(page, "{}: the last reload was refused: the new version {reason}", app.name);
+    }
+    if app.memory_limit_too_low {
+        let limit = app.memory_limit_bytes.map(size).unwrap_or_default();
+        let _ = writeln!(
+            page,
+            "{}: max_memory_restart {limit} is less than it needs: no restart would help",
+            app.name
+        );
+    }
     if let Some(reason) = &app.health_reason {
         let _ = writeln!(page, "{}: not healthy: {reason}", app.name);
+    }
+    for line in &app.last_lines {
+        let _ = writeln!(page, "{}: | {line}", app.name);
     }
 }
 
@@ -134,6 +148,9 @@ mod tests {
             health_latency_ms: Some(0.42),
             connections: 1234,
             rooms: 7,
+            refused: None,
+            memory_limit_too_low: false,
+            last_lines: Vec::new(),
             log_file: "/x".into(),
         }
     }

@@ -1,54 +1,105 @@
-//! The supervisor's side: answers `GET /status` with what the driver knows and what the chat servers say right now.
+//! The supervisor's side: answers `GET /status` with what the driver knows and what the chat servers say right now,
+//! and hands orders (`POST /apps/<action>`, `POST /shutdown`) to the driver, waiting for what comes of them.
 
 use super::{
     client,
-    types::{AppStatus, Health, Status},
+    types::{Action, AppStatus, Health, Outcome, Status},
 };
-use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
 use futures_util::future::join_all;
 use std::{io, os::unix::net::UnixListener, path::PathBuf, time::Duration};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
 
 /// For a fresh answer of a chat server; later, what its last probe said is shown.
 const FRESH: Duration = Duration::from_millis(15);
 
-/// Serves it for the life of the process; `run` is the folder of the chat servers' sockets.
+/// What the supervisor is asked.
+pub(crate) enum Ask {
+    /// How are your apps?
+    Status(oneshot::Sender<Status>),
+    /// Have these (none: all) do something.
+    Act(Action, Vec<String>, oneshot::Sender<Vec<Outcome>>),
+    /// Stop everything, yourself last.
+    Shutdown,
+}
+
+#[derive(Clone)]
+struct Driver {
+    asks: mpsc::Sender<Ask>,
+    run: PathBuf,
+    /// Ends when the supervisor has nothing more to do.
+    done: CancellationToken,
+}
+
+/// Serves it for the life of the process; `run` is the folder of the chat servers' sockets, and `done` is cancelled
+/// when all apps have stopped.
 ///
 /// # Errors
 /// The socket cannot be used.
 pub(crate) fn start(
     listener: UnixListener,
-    driver: mpsc::Sender<oneshot::Sender<Status>>,
+    asks: mpsc::Sender<Ask>,
     run: PathBuf,
+    done: CancellationToken,
 ) -> io::Result<()> {
-    let answer = move || {
-        let (driver, run) = (driver.clone(), run.clone());
-        async move {
-            let (reply, status) = oneshot::channel();
-            let _ = driver.send(reply).await;
-            let Ok(mut status) = status.await else {
-                return (StatusCode::SERVICE_UNAVAILABLE, "the supervisor is stopping").into_response();
-            };
-            join_all(status.apps.iter_mut().map(|app| freshen(app, run.clone()))).await;
-            Json(status).into_response()
-        }
-    };
-    serve(listener, Router::new().route("/status", get(answer)))
+    let routes = Router::new()
+        .route("/status", get(status))
+        .route("/apps/{action}", post(act))
+        .route("/shutdown", post(shut_down))
+        .with_state(Driver { asks, run, done });
+    serve(listener, routes).map(drop)
 }
 
-/// Serves one side of the control API for the life of the process.
+async fn status(State(driver): State<Driver>) -> Response {
+    let (reply, status) = oneshot::channel();
+    let _ = driver.asks.send(Ask::Status(reply)).await;
+    let Ok(mut status) = status.await else { return ending() };
+    join_all(status.apps.iter_mut().map(|app| freshen(app, driver.run.clone()))).await;
+    Json(status).into_response()
+}
+
+async fn act(
+    State(driver): State<Driver>,
+    Path(action): Path<Action>,
+    Json(apps): Json<Vec<String>>,
+) -> Response {
+    let (reply, outcomes) = oneshot::channel();
+    let _ = driver.asks.send(Ask::Act(action, apps, reply)).await;
+    outcomes.await.map_or_else(|_| ending(), |outcomes| Json(outcomes).into_response())
+}
+
+async fn shut_down(State(driver): State<Driver>) -> &'static str {
+    let _ = driver.asks.send(Ask::Shutdown).await;
+    driver.done.cancelled().await;
+    "done"
+}
+
+fn ending() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "the supervisor is stopping").into_response()
+}
+
+/// Serves one side of the control API until the task that is given back is aborted, or the process ends.
 ///
 /// # Errors
 /// The socket cannot be used.
-pub(crate) fn serve(listener: UnixListener, app: Router) -> io::Result<()> {
+pub(crate) fn serve(listener: UnixListener, app: Router) -> io::Result<JoinHandle<()>> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
-    tokio::spawn(async move {
+    Ok(tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, app).await {
             tracing::error!(%error, "the control API has ended");
         }
-    });
-    Ok(())
+    }))
 }
 
 async fn freshen(app: &mut AppStatus, run: PathBuf) {

@@ -51,7 +51,7 @@ pub(crate) struct Supervisor {
 pub(crate) struct AppStatus {
     /// Its name.
     pub(crate) name: String,
-    /// `stopped`, `starting`, `online`, `restarting`, `stopping`, `waiting` (for the backoff) or `crash-looping`.
+    /// `stopped`, `starting`, `online`, `reloading`, `restarting`, `stopping`, `waiting` (for the backoff) or `crash-looping`.
     pub(crate) state: String,
     /// Its process, if there is one.
     pub(crate) pid: Option<u32>,
@@ -81,6 +81,15 @@ pub(crate) struct AppStatus {
     pub(crate) connections: u64,
     /// Rooms with at least one member.
     pub(crate) rooms: u64,
+    /// Why its last reload was refused; `null`: none was since one worked.
+    #[serde(default)]
+    pub(crate) refused: Option<String>,
+    /// Its ceiling is lower than what it needs: no restart would help.
+    #[serde(default)]
+    pub(crate) memory_limit_too_low: bool,
+    /// The last lines of its log, when it is not well.
+    #[serde(default)]
+    pub(crate) last_lines: Vec<String>,
     /// Where its output is kept.
     pub(crate) log_file: PathBuf,
 }
@@ -104,6 +113,66 @@ impl Status {
     pub(crate) fn is_healthy(&self) -> bool {
         self.supervisor.config_problems.is_empty() && self.apps.iter().all(|app| app.health == Health::Ok)
     }
+}
+
+/// What an app can be told to do: `POST /apps/<action>`, with the names as a JSON list; none: all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Action {
+    /// Run.
+    Start,
+    /// Do not run.
+    Stop,
+    /// Stop, then run as program and configuration are now.
+    Restart,
+    /// Run as program and configuration are now, without a gap.
+    Reload,
+}
+
+impl std::fmt::Display for Action {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+        })
+    }
+}
+
+/// What came of it, for one app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    /// Its name.
+    pub(crate) app: String,
+    /// Whether it is as it was asked to be.
+    pub(crate) ok: bool,
+    /// How it is, or why not.
+    pub(crate) message: String,
+}
+
+impl Outcome {
+    /// Of an app of this name.
+    pub(crate) fn new(app: &str, outcome: Result<String, String>) -> Self {
+        let ok = outcome.is_ok();
+        let message = outcome.unwrap_or_else(|problem| problem);
+        Self { app: app.to_owned(), ok, message }
+    }
+}
+
+/// One line of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Happened {
+    /// When (RFC 3339, UTC).
+    pub(crate) time: String,
+    /// To which app.
+    pub(crate) app: String,
+    /// The state it came to, or what else happened.
+    pub(crate) what: String,
+    /// Why.
+    pub(crate) why: Option<String>,
+    /// Its child on duty then.
+    pub(crate) pid: Option<u32>,
 }
 
 /// Bytes for people, 1024-based as in chat.toml: `312M`, `9.5M`.

@@ -3,12 +3,13 @@
 use super::{http::healthy, sequencer::Inbox, stats::Stats};
 use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
 use std::{io, os::unix::net::UnixListener, sync::Arc};
+use tokio::task::JoinHandle;
 
-/// Serves it for the life of the process.
+/// Serves it until the task that is given back is aborted.
 ///
 /// # Errors
 /// The socket cannot be used.
-pub(super) fn start(listener: UnixListener, stats: Arc<Stats>, inbox: Inbox) -> io::Result<()> {
+pub(super) fn start(listener: UnixListener, stats: Arc<Stats>, inbox: Inbox) -> io::Result<JoinHandle<()>> {
     // Answers only when events get through the sequencer: the supervisor takes it as a sign of life.
     let answer = move || {
         let (stats, inbox) = (stats.clone(), inbox.clone());

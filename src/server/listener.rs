@@ -5,20 +5,25 @@ use listenfd::ListenFd;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    os::unix::net::UnixListener,
+    os::{
+        fd::OwnedFd,
+        unix::net::{UnixListener, UnixStream},
+    },
 };
 
 /// Connections that may wait in the kernel while nobody accepts, as during a restart.
 const BACKLOG: i32 = 4096;
 
 /// Sockets found in `LISTEN_FDS` (systemd's socket activation protocol, sd_listen_fds(3)): the first TCP socket is
-/// where clients connect, the first Unix socket is the control API.
+/// where clients connect, the first Unix socket is the control API, and a second one is where to wait for one's turn.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     /// Where clients connect.
     pub(crate) chat: Option<TcpListener>,
     /// Where the supervisor asks for `/stats`.
     pub(crate) control: Option<UnixListener>,
+    /// Where the supervisor says that it is this server's turn; without it, it always is.
+    pub(crate) go: Option<UnixStream>,
 }
 
 impl Inherited {
@@ -35,6 +40,11 @@ impl Inherited {
                 && let Ok(Some(listener)) = fds.take_unix_listener(index)
             {
                 inherited.control = Some(listener);
+            } else if inherited.go.is_none()
+                && let Ok(Some(stream)) = fds.take_unix_listener(index)
+            {
+                // Any Unix stream socket passes for a listener there.
+                inherited.go = Some(UnixStream::from(OwnedFd::from(stream)));
             }
         }
         inherited

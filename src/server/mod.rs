@@ -33,7 +33,11 @@ use sequencer::{Command, Inbox, Sequencer};
 use socketioxide::SocketIo;
 use stats::Stats;
 use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    io::AsyncReadExt,
+    signal::unix::{SignalKind, signal},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Room in the engine's queues beyond what the sequencer counts: CONNECT replies, heartbeats.
@@ -77,12 +81,15 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
 
     let stats = Arc::new(Stats::new());
     let (io, edge, inbox) = engine(&settings, &stats)?;
-    if let Some(control) = inherited.control {
-        control::start(control, stats.clone(), inbox.clone())
-            .map_err(|error| cannot("serve the control API", error))?;
-    }
-    let accepting = CancellationToken::new();
     let app = http::router(&settings, edge, inbox.clone());
+    if let Some(go) = inherited.go
+        && !turn(go, &mut stop).await.map_err(|error| cannot("wait for its turn", error))?
+    {
+        return Ok(());
+    }
+    let control = inherited.control.map(|control| control::start(control, stats.clone(), inbox.clone()));
+    let control = control.transpose().map_err(|error| cannot("serve the control API", error))?;
+    let accepting = CancellationToken::new();
     let accept = tokio::spawn(http::accept(listener, app, accepting.clone()));
 
     tracing::info!(profile = settings.profile.as_str(), "listening on http://{address}");
@@ -92,19 +99,37 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
     tracing::info!("{signal}: stopping");
     notify(&[sd_notify::NotifyState::Stopping]);
     accepting.cancel();
+    let _ = accept.await;
     tokio::select! {
-        () = goodbye(&io, &inbox) => {}
+        () = goodbye(&io, &inbox, control) => {}
         signal = stop.wait() => tracing::info!("{signal} again: stopping at once"),
     }
-    accept.abort();
     Ok(())
 }
 
-/// Lets what was accepted reach the clients, then closes their connections so that they come back by themselves.
-async fn goodbye(io: &SocketIo, inbox: &Inbox) {
+/// Stands by: everything is loaded, nothing is accepted. Whether its turn came; not, when it was stopped before, or
+/// nobody is left to tell it.
+async fn turn(go: std::os::unix::net::UnixStream, stop: &mut Stop) -> std::io::Result<bool> {
+    go.set_nonblocking(true)?;
+    let mut go = tokio::net::UnixStream::from_std(go)?;
+    notify(&[sd_notify::NotifyState::Custom("X_CHATCTL=standby")]);
+    tokio::select! {
+        byte = go.read_u8() => Ok(byte.is_ok()),
+        _ = stop.wait() => Ok(false),
+    }
+}
+
+/// Lets what was accepted reach the clients and lets go of what only one may hold, then closes the clients'
+/// connections so that they come back by themselves.
+async fn goodbye(io: &SocketIo, inbox: &Inbox, control: Option<JoinHandle<()>>) {
     let (reply, drained) = tokio::sync::oneshot::channel();
     inbox.push(Command::Drain(reply));
     let _ = drained.await;
+    if let Some(control) = control {
+        control.abort();
+        let _ = control.await;
+    }
+    notify(&[sd_notify::NotifyState::Custom("X_CHATCTL=released")]);
     if tokio::time::timeout(GOODBYE, io.close()).await.is_err() {
         tracing::info!("some clients did not take leave within {GOODBYE:?}");
     }

@@ -1,117 +1,86 @@
-//! The child: one `chatctl serve` process, its inherited sockets, its readiness, its end.
+//! The child: one `chatctl serve` process, its inherited sockets, what it says of itself, its end.
 //!
-//! It is spoken to as systemd speaks to a service: `LISTEN_FDS` with the listener and the control socket, and
-//! `NOTIFY_SOCKET`, on which it says `READY=1`.
+//! It is spoken to as systemd speaks to a service: `LISTEN_FDS` with the listener, the control socket and the stream
+//! on which it is told to go to work, and `NOTIFY_SOCKET`, on which it says `X_CHATCTL=standby`, `READY=1` and
+//! `X_CHATCTL=released`.
 
 use super::{
     logs::Log,
-    unix::{self, Readiness},
+    machine::Exit,
+    tree,
+    unix::{Notice, Notices},
+    version::Version,
 };
-use crate::control::client;
 use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use std::{
-    collections::BTreeMap,
-    io,
-    net::TcpListener,
+    io::{self, Write},
     os::{
         fd::OwnedFd,
-        unix::{net::UnixListener, process::CommandExt, process::ExitStatusExt},
+        unix::{
+            net::UnixStream,
+            process::{CommandExt, ExitStatusExt},
+        },
     },
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::ExitStatus,
 };
 use tokio::process::Command;
-
-/// Connections that may wait in the kernel while no child accepts.
-const BACKLOG: i32 = 4096;
-
-/// What every start of an app has in common.
-pub(super) struct Launch {
-    /// The program, by its path: one that was replaced meanwhile is picked up.
-    pub(super) program: PathBuf,
-    pub(super) arguments: Vec<String>,
-    pub(super) env: BTreeMap<String, String>,
-}
-
-/// The sockets of an app, held for its life: what connects while no child is there waits in them.
-pub(super) struct Sockets {
-    pub(super) chat: TcpListener,
-    control: UnixListener,
-    notify_path: PathBuf,
-}
-
-impl Sockets {
-    /// Binds them; `run` is the folder of the Unix sockets.
-    ///
-    /// # Errors
-    /// Says which socket, why, and what to do.
-    pub(super) fn bind(app: &str, address: std::net::SocketAddr, run: &Path) -> Result<Self> {
-        let chat = TcpListener::bind(address).map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                anyhow::anyhow!("{address} is in use by another program: stop it, or listen elsewhere")
-            }
-            io::ErrorKind::PermissionDenied => {
-                anyhow::anyhow!("{address}: ports below 1024 need root or CAP_NET_BIND_SERVICE")
-            }
-            _ => anyhow::anyhow!("cannot listen on {address}: {error}"),
-        })?;
-        rustix::net::listen(&chat, BACKLOG)?;
-        let control = unix::listener(&client::stats_socket(run, app))?;
-        let notify_path = run.join(format!("{app}.notify"));
-        unix::fits(&notify_path)?;
-        Ok(Self { chat, control, notify_path })
-    }
-}
 
 /// A running child.
 pub(super) struct Child {
     pub(super) pid: u32,
     process: tokio::process::Child,
-    readiness: Readiness,
+    notices: Notices,
+    notify_path: PathBuf,
 }
 
 /// What a child does by itself.
 pub(super) enum News {
-    /// It said that it is ready.
-    Ready,
+    /// It said something of itself.
+    Said(Notice),
     /// It is gone, and how.
-    Exited(String),
+    Exited(Exit),
 }
 
 impl Child {
-    /// Starts one.
+    /// Starts one; it stands by until a byte is written to the stream that comes with it. `notify_path` is where it
+    /// says how far it is.
     ///
     /// # Errors
     /// The program cannot be run, or its sockets and pipes not made.
-    pub(super) fn spawn(launch: &Launch, sockets: &Sockets, log: &Log) -> Result<Self> {
-        let readiness = Readiness::bind(&sockets.notify_path)?;
+    pub(super) fn spawn(version: &Version, notify_path: PathBuf, log: &Log) -> Result<(Self, UnixStream)> {
+        let notices = Notices::bind(&notify_path)?;
         let (out, out_writer) = io::pipe()?;
         let (err, err_writer) = io::pipe()?;
-        let mut command = std::process::Command::new(&launch.program);
+        let (go, its_go) = UnixStream::pair()?;
+        let program = version.executable();
+        let mut command = std::process::Command::new(&program);
         command
-            .args(&launch.arguments)
-            .envs(&launch.env)
-            .env("NOTIFY_SOCKET", &sockets.notify_path)
-            .env("LISTEN_FDS", "2")
-            .env("LISTEN_FDNAMES", "chat:control")
+            .arg0("chatctl")
+            .args(version.arguments())
+            .envs(&version.app.env)
+            .env("NOTIFY_SOCKET", &notify_path)
+            .env("LISTEN_FDS", "3")
+            .env("LISTEN_FDNAMES", "chat:control:go")
             .env_remove("LISTEN_PID")
-            .stdin(Stdio::null())
+            .stdin(version.text()?)
             .stdout(out_writer)
             .stderr(err_writer)
             .process_group(0);
         command.fd_mappings(vec![
-            FdMapping { parent_fd: OwnedFd::from(sockets.chat.try_clone()?), child_fd: 3 },
-            FdMapping { parent_fd: OwnedFd::from(sockets.control.try_clone()?), child_fd: 4 },
+            FdMapping { parent_fd: OwnedFd::from(version.sockets.chat.try_clone()?), child_fd: 3 },
+            FdMapping { parent_fd: OwnedFd::from(version.sockets.control.try_clone()?), child_fd: 4 },
+            FdMapping { parent_fd: OwnedFd::from(its_go), child_fd: 5 },
         ])?;
         let process = Command::from(command)
             .spawn()
-            .with_context(|| format!("cannot run {}", launch.program.display()))?;
+            .with_context(|| format!("cannot run {}", named(&program, &version.app.name)))?;
         log.follow("out", out)?;
         log.follow("err", err)?;
         let pid = process.id().context("the child has no pid")?;
-        Ok(Self { pid, process, readiness })
+        Ok((Self { pid, process, notices, notify_path }, go))
     }
 
     /// Waits for what it does next; after [`News::Exited`] there is nothing more.
@@ -119,35 +88,37 @@ impl Child {
         tokio::select! {
             status = self.process.wait() => {
                 // What it started and left behind goes with it.
-                let _ = Self::signal_group(self.pid, Signal::KILL);
+                tree::kill(self.pid);
+                tree::kill_strays(&format!("NOTIFY_SOCKET={}", self.notify_path.display()));
+                let _ = std::fs::remove_file(&self.notify_path);
                 News::Exited(match status {
-                    Ok(status) => describe(status),
-                    Err(error) => format!("cannot be waited for: {error}"),
+                    Ok(status) => Exit { code: status.code(), how: describe(status) },
+                    Err(error) => Exit { code: None, how: format!("cannot be waited for: {error}") },
                 })
             }
-            () = self.readiness.ready() => News::Ready,
+            notice = self.notices.next() => News::Said(notice),
         }
-    }
-
-    /// Asks it to go.
-    pub(super) fn terminate(pid: u32) {
-        if let Some(pid) = raw(pid) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-    }
-
-    /// Ends it and its process group.
-    pub(super) fn kill(pid: u32) {
-        let _ = Self::signal_group(pid, Signal::KILL);
-    }
-
-    fn signal_group(pid: u32, signal: Signal) -> rustix::io::Result<()> {
-        raw(pid).map_or(Ok(()), |pid| kill_process_group(pid, signal))
     }
 }
 
-fn raw(pid: u32) -> Option<Pid> {
-    Pid::from_raw(i32::try_from(pid).ok()?)
+/// Tells a child that stands by to go to work. One that is gone will be missed soon enough.
+pub(super) fn go(mut stream: &UnixStream) {
+    let _ = stream.write_all(b"g");
+}
+
+/// Asks a child to go.
+pub(super) fn terminate(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
+fn named(program: &Path, app: &str) -> String {
+    if program.starts_with("/proc") {
+        format!("the held program of {app}")
+    } else {
+        program.display().to_string()
+    }
 }
 
 /// How a process ended, in words.

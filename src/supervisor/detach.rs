@@ -2,7 +2,7 @@
 //!
 //! Its standard error is `<state_dir>/logs/supervisor.log`. It says `READY=1` when every app is ready.
 
-use super::{logs, state_dir, unix::Readiness};
+use super::{logs, state_dir, unix::Notices};
 use crate::{
     config::Config,
     error::{Exit, Failure},
@@ -31,10 +31,10 @@ pub(crate) async fn detach(config: &Config) -> Result<u32, Failure> {
     outcome
 }
 
-fn prepare(config: &Config, notify_path: &Path, log: &Path) -> anyhow::Result<(Readiness, Command)> {
+fn prepare(config: &Config, notify_path: &Path, log: &Path) -> anyhow::Result<(Notices, Command)> {
     state_dir::create(&config.state_dir)
         .with_context(|| format!("cannot make {}", config.state_dir.display()))?;
-    let notify = Readiness::bind(notify_path)?;
+    let notify = Notices::bind(notify_path)?;
     let file = OpenOptions::new()
         .create(true)
         .append(true)
@@ -49,7 +49,7 @@ fn prepare(config: &Config, notify_path: &Path, log: &Path) -> anyhow::Result<(R
     Ok((notify, command))
 }
 
-async fn wait(notify: &Readiness, command: &mut Command, log: &Path, begun: u64) -> Result<u32, Failure> {
+async fn wait(notify: &Notices, command: &mut Command, log: &Path, begun: u64) -> Result<u32, Failure> {
     let child = command.spawn();
     let mut child =
         child.map_err(|error| Failure::failed(format_args!("cannot start the supervisor: {error}")))?;
@@ -62,7 +62,7 @@ async fn wait(notify: &Readiness, command: &mut Command, log: &Path, begun: u64)
             };
             Err(Failure::new(exit, reason(log, begun)))
         }
-        () = notify.ready() => Ok(pid),
+        _ = notify.next() => Ok(pid),
     }
 }
 

@@ -4,17 +4,24 @@
 use super::{
     machine::{Event, State},
     memory::Sampler,
+    quiet::Quiet,
     signals::{Signals, Wish},
+    tree,
     unit::{Report, Unit, Workplace},
     watch::{self, Watched},
 };
 use crate::{
     config::{Config, Watch},
-    control::types::{Status, Supervisor},
+    control::{
+        server::Ask,
+        types::{Action, Outcome, Status, Supervisor},
+    },
     error::Failure,
 };
+use futures_util::future::join_all;
 use std::{
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::{
@@ -40,25 +47,25 @@ pub(super) struct Incoming {
     pub(super) signals: Signals,
     pub(super) reported: mpsc::Receiver<Report>,
     pub(super) changed: mpsc::Receiver<Change>,
-    pub(super) asked: mpsc::Receiver<oneshot::Sender<Status>>,
+    pub(super) asked: mpsc::Receiver<Ask>,
 }
 
 /// See the module.
 pub(super) struct Driver {
     pub(super) config: Config,
-    pub(super) place: Workplace,
+    pub(super) place: Arc<Workplace>,
     pub(super) units: Vec<Unit>,
     /// Why the configuration that is there now is not the one in force.
     pub(super) problems: Vec<String>,
-    /// When chat.toml has been quiet for long enough to be read.
-    config_due: Option<Instant>,
+    /// Changes of chat.toml.
+    config_changes: Quiet,
     changes: mpsc::Sender<Change>,
     watcher: Option<Box<dyn Send>>,
     sampler: Sampler,
     started: Instant,
     background: bool,
     announced: bool,
-    stopping: bool,
+    pub(super) stopping: bool,
     failure: Option<String>,
 }
 
@@ -67,7 +74,7 @@ impl Driver {
     /// This machine does not say what its processes use.
     pub(super) fn new(
         config: Config,
-        place: Workplace,
+        place: Arc<Workplace>,
         units: Vec<Unit>,
         changes: mpsc::Sender<Change>,
         background: bool,
@@ -79,7 +86,7 @@ impl Driver {
             place,
             units,
             problems: Vec::new(),
-            config_due: None,
+            config_changes: Quiet::default(),
             changes,
             watcher: None,
             sampler,
@@ -104,7 +111,7 @@ impl Driver {
             tokio::select! {
                 Some(report) = reported.recv() => self.told(report),
                 Some(change) = changed.recv() => self.file(change),
-                Some(reply) = asked.recv() => drop(reply.send(self.status())),
+                Some(ask) = asked.recv() => self.asked(ask),
                 wish = signals.next() => self.wish(wish),
                 _ = sampling.tick() => self.sample(),
                 () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => self.tick(),
@@ -125,7 +132,7 @@ impl Driver {
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        self.units.iter().filter_map(Unit::wake_at).chain(self.config_due).min()
+        self.units.iter().filter_map(Unit::wake_at).chain(self.config_changes.wake_at()).min()
     }
 
     fn told(&mut self, mut report: Report) {
@@ -138,11 +145,13 @@ impl Driver {
     }
 
     fn file(&mut self, change: Change) {
+        let now = Instant::now();
         match change {
-            Change::Config => self.config_due = Some(Instant::now() + CONFIG_QUIET),
+            Change::Config => self.config_changes.disturb("chat.toml".to_owned(), CONFIG_QUIET, now),
             Change::Of { app, what } => {
-                if let Some(unit) = self.units.iter_mut().find(|unit| unit.app.name == app) {
-                    unit.step(Event::Changed(what));
+                if let Some(unit) = self.units.iter_mut().find(|unit| unit.name() == app) {
+                    let delay = unit.app().watch_delay;
+                    unit.changes.disturb(what, delay, now);
                 }
             }
         }
@@ -158,12 +167,61 @@ impl Driver {
                 tracing::info!("{signal}: stopping");
                 self.stop();
             }
-            Wish::Restart if self.stopping => {}
-            Wish::Restart => {
-                self.reload(true);
-                self.all(|| Event::Restart("SIGHUP".to_owned()));
+            Wish::Reload if self.stopping => {}
+            Wish::Reload => {
+                self.chat_toml_changed(true);
+                if self.problems.is_empty() {
+                    self.reload("SIGHUP", |_| true);
+                }
+            }
+            Wish::Reap => {
+                let children = self.units.iter().flat_map(|unit| unit.children.values());
+                tree::reap(&children.map(|child| child.pid).collect::<Vec<_>>());
             }
         }
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Status(reply) => drop(reply.send(self.status())),
+            Ask::Shutdown if self.stopping => {}
+            Ask::Shutdown => {
+                tracing::info!("asked to shut down: stopping");
+                self.stop();
+            }
+            Ask::Act(action, apps, reply) => {
+                let outcomes = self.act(action, &apps);
+                // Who asked may be gone when the last effect is there.
+                tokio::spawn(
+                    async move { reply.send(join_all(outcomes).await.into_iter().flatten().collect()) },
+                );
+            }
+        }
+    }
+
+    /// Gives the order to each of these apps, or to all.
+    fn act(&mut self, action: Action, apps: &[String]) -> Vec<oneshot::Receiver<Outcome>> {
+        let names: Vec<String> = match apps {
+            [] => self.units.iter().map(|unit| unit.name().to_owned()).collect(),
+            apps => apps.to_vec(),
+        };
+        let problems = match action {
+            _ if self.stopping => Some("the supervisor is stopping".to_owned()),
+            Action::Stop => None,
+            _ => self.read().err().map(|lines| format!("nothing was changed:\n{}", lines.join("\n"))),
+        };
+        let give = |name: String| {
+            let (reply, outcome) = oneshot::channel();
+            match (self.units.iter_mut().find(|unit| unit.name() == name), &problems) {
+                (None, _) => {
+                    drop(reply.send(Outcome::new(&name, Err("there is no app of this name".to_owned()))))
+                }
+                (_, Some(problem)) => drop(reply.send(Outcome::new(&name, Err(problem.clone())))),
+                (Some(unit), None) => unit.order(action, &self.config, reply),
+            }
+            outcome
+        };
+        names.into_iter().map(give).collect()
     }
 
     fn stop(&mut self) {
@@ -173,20 +231,25 @@ impl Driver {
     }
 
     fn sample(&mut self) {
-        let pids: Vec<u32> = self.units.iter().filter_map(Unit::pid).collect();
+        let children = self.units.iter().flat_map(|unit| unit.children.values());
+        let pids: Vec<u32> = children.map(|child| child.pid).collect();
         let usages = self.sampler.sample(&pids);
         for (pid, usage) in pids.into_iter().zip(usages) {
-            let unit = self.units.iter_mut().find(|unit| unit.pid() == Some(pid));
-            if let (Some(unit), Some(usage)) = (unit, usage) {
-                unit.sampled(usage);
+            if let Some(usage) = usage {
+                self.units.iter_mut().for_each(|unit| unit.sampled(pid, usage));
             }
         }
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
-        if self.config_due.take_if(|due| *due <= now).is_some() && !self.stopping {
-            self.reload(false);
+        if self.config_changes.take(now).is_some() && !self.stopping {
+            self.chat_toml_changed(false);
+        }
+        let changed = |unit: &mut Unit| Some((unit.name().to_owned(), unit.changes.take(now)?));
+        let changed: Vec<_> = self.units.iter_mut().filter_map(changed).collect();
+        for (app, what) in changed {
+            self.reload(&format!("{what} changed"), |unit| unit.name() == app);
         }
         for unit in self.units.iter_mut().filter(|unit| unit.wake_at().is_some_and(|at| at <= now)) {
             unit.step(Event::Tick);
@@ -213,8 +276,8 @@ impl Driver {
     pub(super) fn watch(&mut self) {
         let config =
             self.config.path.as_ref().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
-        let watched = |unit: &Unit| Watched::new(&self.config, &unit.app, &self.place.program);
-        let on_duty = self.units.iter().filter(|unit| unit.app.watch != Watch::Off);
+        let watched = |unit: &Unit| Watched::new(&self.config, unit.app(), &self.place.program);
+        let on_duty = self.units.iter().filter(|unit| unit.app().watch != Watch::Off);
         let watched: Vec<Watched> = on_duty.map(watched).collect();
         let started =
             watch::start(&watched, config.as_deref(), reporter(&watched, config.clone(), &self.changes));

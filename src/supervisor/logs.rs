@@ -23,7 +23,8 @@ const LINE_SIZE: usize = 64 << 10;
 #[derive(Clone)]
 pub(super) struct Log(Arc<Mutex<Rotating>>);
 
-struct Rotating {
+/// A file that is put aside when it has grown; a few older ones are kept.
+pub(super) struct Rotating {
     path: PathBuf,
     file: File,
     size: u64,
@@ -35,9 +36,7 @@ impl Log {
     /// # Errors
     /// It cannot be opened.
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        let file = open(&path)?;
-        let size = file.metadata()?.len();
-        Ok(Self(Arc::new(Mutex::new(Rotating { path, file, size }))))
+        Ok(Self(Arc::new(Mutex::new(Rotating::open(path)?))))
     }
 
     /// Keeps what comes out of `pipe` until its end; `stream` is its name in the lines.
@@ -97,7 +96,21 @@ impl Log {
 }
 
 impl Rotating {
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+    /// Opens it, to append.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+        let file = open(&path)?;
+        let size = file.metadata()?.len();
+        Ok(Self { path, file, size })
+    }
+
+    /// Adds whole lines.
+    ///
+    /// # Errors
+    /// The disk does not take them.
+    pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         if self.size > 0 && self.size + lines.len() as u64 > FILE_SIZE {
             self.rotate()?;
         }

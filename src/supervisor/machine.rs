@@ -1,93 +1,44 @@
 //! The life of one app, as a state machine. Pure: time is an argument, and what is to be done comes back as effects.
 //!
 //! ```text
-//!                    Start                READY=1
-//!        Stopped ------------> Starting ------------> Online
-//!           ^  ^                 |  |                  |  |
-//!           |  |  exit, no       |  | exit             |  | exit
-//!           |  +--autorestart----+--)------------------+  |
-//!           |                       v                     |
-//!           |                   Backoff <-----------------+
-//!           |                       | due -> Starting     |
-//!           | Stop                  |                     | memory, change, SIGHUP, not ready
-//!           +-----------------------+                     v
-//!           |                                     Stopping(Restart) -- exit --> Starting, at once
-//!           +---- exit ---- Stopping(Stop) <--- Stop, from anywhere
+//!               Start              READY=1           Reload              in standby
+//!     Stopped --------> Starting ----------> Online --------> Reloading ------------> Switching
+//!        ^                ^  |  ^               |  ^              |                      |
+//!        |            due |  |  |          exit |  |   refused    |                      | the old one has let go
+//!        | Stop           |  |  |               |  +--------------+                      | (or is gone): Go
+//!        |              Backoff <---------------+                                        |
+//!        |                |     +--------------------------------------------------------+
+//!        |                |     | gone, or has let go
+//!        +-- all gone -- Stopping <--- Stop, Restart, from anywhere
 //! ```
 //!
-//! What wins when two things happen at once:
-//! - Stop wins over everything: a stop during a backoff or a restart ends in Stopped.
-//! - A child that exits while it is being stopped has done what it was asked: that is no crash.
-//! - A wish to restart while the child is Starting is kept and carried out by stopping it; in Backoff or
-//!   Stopping(Restart) a new child is coming anyway, and the wish is only noted as the reason.
-//! - A start while anything else than Stopped: it is running already, or will be.
-//! - Changes of files wait for quiet (`watch_delay`, at most ten times that); a restart meanwhile settles them.
+//! At most one child is *on duty*: it was told to go to work, and has neither let go nor ended. A reload starts a
+//! second one in *standby*, beside it; children that let go and have not ended yet are *leaving*.
 //!
-//! Never are there two children: `Spawn` comes only when the last one's exit has been seen. Every restart has a reason.
+//! Two versions of an app (program and configuration) are known: the *good* one, and a *new* one on trial. The new
+//! one becomes the good one when it has been ready for `min_uptime` on duty ([`Effect::Kept`]). Before that, whatever
+//! ends it brings the good one back at once ([`Effect::Refused`]). Crashes are always answered with the good one.
+//!
+//! What wins when two things happen at once:
+//! - Stop wins over everything: a standby is killed, a reload refused, a backoff ended. The second stop kills.
+//! - A child that ends while it is being stopped has done what it was asked: that is no crash.
+//! - The child on duty crashes during a reload: the standby takes over at once, ready or not; it is on trial.
+//! - The standby dies after the old one was told to go: the good version comes when the old one has let go.
+//! - A reload during a reload: the newer one wins, the older standby is killed. While switching, it waits for the
+//!   outcome. In a backoff, or with a child that is not ready, there is nothing to protect: it is a restart.
+//! - A wish to restart with the good version (memory) while another child is coming anyway is met by that child;
+//!   while the new version is on trial it speaks against that version, which is condemned.
+//! - Condemned (a hang, the hard memory limit, never ready): killed at once, and treated as a crash.
+//! - A start while anything else than Stopped: it is running already, or will be.
 
-use super::backoff::Policy;
+mod terms;
+
+pub(super) use terms::{Effect, Event, Exit, Id, Rules, State, Which};
+
 use std::time::{Duration, Instant};
 
-/// A never quiet tree is restarted after so many times the quiet it was to have.
-const RESTLESS: u32 = 10;
-
-/// What the configuration says about the life of an app.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Rules {
-    pub(super) policy: Policy,
-    pub(super) autorestart: bool,
-    pub(super) min_uptime: Duration,
-    pub(super) listen_timeout: Duration,
-    pub(super) kill_timeout: Duration,
-    pub(super) watch_delay: Duration,
-}
-
-/// Where an app is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// Not running, and not to be.
-    Stopped,
-    /// The child runs, but has not said that it is ready.
-    Starting,
-    /// The child is ready.
-    Online,
-    /// The child was told to go; `restart`: another one follows.
-    Stopping { restart: bool },
-    /// No child; the next comes when the delay is over.
-    Backoff,
-}
-
-/// What happens to an app.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Event {
-    /// It is to run.
-    Start,
-    /// It is not to run.
-    Stop,
-    /// It is to be stopped without waiting any longer.
-    StopNow,
-    /// It is to be restarted gracefully, for this reason.
-    Restart(String),
-    /// A watched file changed.
-    Changed(String),
-    /// The child said that it is ready.
-    Ready,
-    /// The child is gone (or could not be started), and how.
-    Exited(String),
-    /// Nothing but time has passed.
-    Tick,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Start a child.
-    Spawn,
-    /// Ask the child to go (SIGTERM).
-    Terminate,
-    /// End the child and its process group (SIGKILL).
-    Kill,
-}
+/// Between two attempts to kill a child that should be gone.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -97,8 +48,15 @@ pub(super) struct Machine {
     since: Instant,
     /// When time alone changes the state.
     deadline: Option<Instant>,
-    /// The first unsettled change of a file, and when it is quiet enough.
-    change: Option<Change>,
+    /// When the child on duty counts as stable.
+    stable_at: Option<Instant>,
+    duty: Option<Duty>,
+    standby: Option<Standby>,
+    /// Children that are on their way out, and when to kill them.
+    leaving: Vec<(Id, Instant)>,
+    /// A reload that waits for the outcome of the one before.
+    pending: Option<(String, Which)>,
+    last_id: Id,
     /// Unstable lives in a row.
     unstable: u32,
     restarts: u32,
@@ -106,11 +64,25 @@ pub(super) struct Machine {
 }
 
 #[derive(Debug)]
-struct Change {
-    what: String,
-    first: Instant,
+struct Duty {
+    id: Id,
+    which: Which,
+    since: Instant,
+    /// Why it was killed, until it is gone.
+    verdict: Option<String>,
+}
+
+#[derive(Debug)]
+struct Standby {
+    id: Id,
+    which: Which,
+    why: String,
+    /// It stands by; before, `due` is when it must.
+    ready: bool,
     due: Instant,
 }
+
+type Effects = Vec<Effect>;
 
 impl Machine {
     /// An app that does not run.
@@ -120,7 +92,12 @@ impl Machine {
             state: State::Stopped,
             since: now,
             deadline: None,
-            change: None,
+            stable_at: None,
+            duty: None,
+            standby: None,
+            leaving: Vec::new(),
+            pending: None,
+            last_id: 0,
             unstable: 0,
             restarts: 0,
             reason: None,
@@ -129,150 +106,322 @@ impl Machine {
 
     /// Takes one event; `chance` (`0.0..1.0`) is for the backoff's jitter.
     #[must_use]
-    pub(super) fn step(&mut self, event: Event, now: Instant, chance: f64) -> Vec<Effect> {
+    pub(super) fn step(&mut self, event: Event, now: Instant, chance: f64) -> Effects {
         match event {
-            Event::Start => self.start(now),
+            Event::Start if self.state == State::Stopped => self.put_on_duty(Which::Good, now),
+            Event::Start => Vec::new(),
             Event::Stop => self.stop(now),
             Event::StopNow => self.stop_now(now),
-            Event::Restart(reason) => self.restart(reason, now),
-            Event::Changed(what) => self.changed(what, now),
-            Event::Ready => self.ready(now),
-            Event::Exited(how) => self.exited(how, now, chance),
+            Event::Restart(why, which) => self.restart(why, which, now),
+            Event::Reload(why, which) => self.reload(why, which, now),
+            Event::Condemned(why) => self.condemn(why, now),
+            Event::StandsBy(id) => self.stands_by(id, now),
+            Event::Ready(id) => self.ready(id, now),
+            Event::Released(id) => self.released(id, now),
+            Event::Exited(id, exit) => self.exited(id, exit, now, chance),
             Event::Tick => self.tick(now),
         }
     }
 
-    fn start(&mut self, now: Instant) -> Vec<Effect> {
-        if self.state == State::Stopped { self.spawn(now) } else { Vec::new() }
+    fn put_on_duty(&mut self, which: Which, now: Instant) -> Effects {
+        self.last_id += 1;
+        let id = self.last_id;
+        self.begin(id, which, now);
+        vec![Effect::Spawn { id, which, go: true }]
     }
 
-    fn spawn(&mut self, now: Instant) -> Vec<Effect> {
-        // Whatever changed, the new child sees it.
-        self.change = None;
+    fn begin(&mut self, id: Id, which: Which, now: Instant) {
+        self.duty = Some(Duty { id, which, since: now, verdict: None });
+        self.stable_at = None;
         self.enter(State::Starting, now, Some(self.rules.listen_timeout));
-        vec![Effect::Spawn]
     }
 
-    fn stop(&mut self, now: Instant) -> Vec<Effect> {
+    fn again(&mut self, which: Which, now: Instant) -> Effects {
+        self.restarts += 1;
+        self.put_on_duty(which, now)
+    }
+
+    fn stop(&mut self, now: Instant) -> Effects {
+        let mut effects = self.dismiss(now, Some("stopped before it had proved itself"));
         match self.state {
-            State::Stopped | State::Stopping { restart: false } => Vec::new(),
-            State::Backoff => {
-                self.enter(State::Stopped, now, None);
-                Vec::new()
-            }
+            State::Stopped | State::Stopping(None) => {}
             // It was told to go already; its deadline stays.
-            State::Stopping { restart: true } => {
-                self.state = State::Stopping { restart: false };
+            State::Switching | State::Stopping(Some(_)) => self.state = State::Stopping(None),
+            State::Backoff => {
+                self.enter(State::Stopping(None), now, None);
+                effects.extend(self.settle(now));
+            }
+            State::Starting | State::Online | State::Reloading => {
+                effects.extend(self.terminate(State::Stopping(None), now));
+            }
+        }
+        effects
+    }
+
+    fn stop_now(&mut self, now: Instant) -> Effects {
+        let mut effects = self.stop(now);
+        if matches!(self.state, State::Stopping(_)) {
+            effects.retain(|effect| !matches!(effect, Effect::Terminate(_)));
+            effects.extend(self.duty.iter().map(|duty| Effect::Kill(duty.id)));
+            effects.extend(self.leaving.iter().map(|(id, _)| Effect::Kill(*id)));
+            self.deadline = self.duty.is_some().then_some(now + KILL_AGAIN);
+        }
+        effects
+    }
+
+    /// Forgets what is to come: the standby, and the trial of the new version.
+    fn dismiss(&mut self, now: Instant, refusal: Option<&str>) -> Effects {
+        let on_trial = self.duty.as_mut().is_some_and(|duty| {
+            let new = duty.which == Which::New && refusal.is_some();
+            if new {
+                duty.which = Which::Good;
+            }
+            new
+        });
+        self.pending = None;
+        let mut effects = Vec::new();
+        let mut refused = on_trial || self.state == State::Stopping(Some(Which::New));
+        if let Some(standby) = self.standby.take() {
+            effects.push(self.see_off(standby.id, now));
+            refused |= standby.which == Which::New;
+        }
+        effects.extend(refusal.filter(|_| refused).map(|why| Effect::Refused(why.to_owned())));
+        effects
+    }
+
+    fn see_off(&mut self, id: Id, now: Instant) -> Effect {
+        self.leaving.push((id, now + KILL_AGAIN));
+        Effect::Kill(id)
+    }
+
+    /// The new version is on duty, and what goes wrong with it speaks against it.
+    fn is_on_trial(&self) -> bool {
+        matches!(self.state, State::Starting | State::Online)
+            && self.duty.as_ref().is_some_and(|duty| duty.which == Which::New)
+    }
+
+    fn terminate(&mut self, state: State, now: Instant) -> Effects {
+        self.enter(state, now, Some(self.rules.kill_timeout));
+        self.stable_at = None;
+        self.duty.iter().map(|duty| Effect::Terminate(duty.id)).collect()
+    }
+
+    fn restart(&mut self, why: String, which: Which, now: Instant) -> Effects {
+        if which == Which::Good && self.is_on_trial() {
+            return self.condemn(why, now);
+        }
+        match self.state {
+            State::Stopped | State::Stopping(None) => return Vec::new(),
+            State::Reloading | State::Switching if which == Which::Good => return Vec::new(),
+            State::Switching => {
+                self.pending = Some((why, which));
+                return Vec::new();
+            }
+            _ => self.reason = Some(why),
+        }
+        let mut effects = self.dismiss(now, None);
+        match self.state {
+            State::Backoff => effects.extend(self.again(which, now)),
+            State::Stopping(following) if following != Some(Which::New) => {
+                self.state = State::Stopping(Some(which));
+            }
+            State::Starting | State::Online | State::Reloading => {
+                effects.extend(self.terminate(State::Stopping(Some(which)), now));
+            }
+            _ => {}
+        }
+        effects
+    }
+
+    fn reload(&mut self, why: String, which: Which, now: Instant) -> Effects {
+        match self.state {
+            _ if which == Which::Good && self.is_on_trial() => self.condemn(why, now),
+            State::Online | State::Reloading if !self.rules.stands_by => self.restart(why, which, now),
+            State::Reloading | State::Switching if which == Which::Good => Vec::new(),
+            State::Switching => {
+                self.pending = Some((why, which));
                 Vec::new()
             }
-            State::Starting | State::Online => self.terminate(false, now),
+            State::Online | State::Reloading => {
+                let mut effects: Effects =
+                    self.standby.take().map(|older| self.see_off(older.id, now)).into_iter().collect();
+                self.last_id += 1;
+                let (id, due) = (self.last_id, now + self.rules.listen_timeout);
+                self.standby = Some(Standby { id, which, why, ready: false, due });
+                self.state = State::Reloading;
+                effects.push(Effect::Spawn { id, which, go: false });
+                effects
+            }
+            _ => self.restart(why, which, now),
         }
     }
 
-    fn stop_now(&mut self, now: Instant) -> Vec<Effect> {
-        match self.state {
-            State::Stopped => Vec::new(),
-            State::Backoff => self.stop(now),
-            State::Starting | State::Online | State::Stopping { .. } => {
-                self.enter(State::Stopping { restart: false }, now, Some(self.rules.kill_timeout));
-                vec![Effect::Kill]
-            }
-        }
+    fn condemn(&mut self, why: String, now: Instant) -> Effects {
+        let on_duty = matches!(
+            self.state,
+            State::Starting | State::Online | State::Reloading | State::Switching | State::Stopping(_)
+        );
+        let Some(duty) = self.duty.as_mut().filter(|duty| on_duty && duty.verdict.is_none()) else {
+            return Vec::new();
+        };
+        duty.verdict = Some(why);
+        self.deadline = Some(now + KILL_AGAIN);
+        vec![Effect::Kill(duty.id)]
     }
 
-    fn restart(&mut self, reason: String, now: Instant) -> Vec<Effect> {
-        match self.state {
-            State::Stopped | State::Stopping { restart: false } => Vec::new(),
-            State::Backoff | State::Stopping { restart: true } => {
-                self.reason = Some(reason);
-                Vec::new()
-            }
-            State::Starting | State::Online => {
-                self.reason = Some(reason);
-                self.terminate(true, now)
-            }
-        }
+    fn stands_by(&mut self, id: Id, now: Instant) -> Effects {
+        let Some(standby) = self.standby.as_mut().filter(|standby| standby.id == id) else {
+            return Vec::new();
+        };
+        standby.ready = true;
+        if self.state == State::Reloading { self.terminate(State::Switching, now) } else { Vec::new() }
     }
 
-    fn terminate(&mut self, restart: bool, now: Instant) -> Vec<Effect> {
-        self.enter(State::Stopping { restart }, now, Some(self.rules.kill_timeout));
-        vec![Effect::Terminate]
-    }
-
-    fn changed(&mut self, what: String, now: Instant) -> Vec<Effect> {
-        if !matches!(self.state, State::Starting | State::Online) {
+    fn ready(&mut self, id: Id, now: Instant) -> Effects {
+        if self.state != State::Starting || self.duty.as_ref().is_none_or(|duty| duty.id != id) {
             return Vec::new();
         }
-        let delay = self.rules.watch_delay;
-        let change = self.change.get_or_insert(Change { what, first: now, due: now });
-        change.due = (now + delay).min(change.first + delay * RESTLESS);
+        self.enter(State::Online, now, None);
+        self.stable_at = Some(now + self.rules.min_uptime);
+        match self.pending.take() {
+            Some((why, which)) => self.reload(why, which, now),
+            None => Vec::new(),
+        }
+    }
+
+    fn released(&mut self, id: Id, now: Instant) -> Effects {
+        if self.duty.as_ref().is_none_or(|duty| duty.id != id) {
+            return Vec::new();
+        }
+        match self.state {
+            State::Switching | State::Stopping(Some(_)) => {
+                self.duty = None;
+                self.leaving.push((id, now + self.rules.kill_timeout));
+                self.follow(now)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The place on duty is free, and somebody was to follow.
+    fn follow(&mut self, now: Instant) -> Effects {
+        match (self.state, self.standby.take()) {
+            (_, Some(standby)) => {
+                self.restarts += 1;
+                self.reason = Some(standby.why);
+                self.begin(standby.id, standby.which, now);
+                vec![Effect::Go(standby.id)]
+            }
+            (State::Stopping(Some(which)), None) => self.again(which, now),
+            _ => self.settle(now),
+        }
+    }
+
+    fn exited(&mut self, id: Id, exit: Exit, now: Instant, chance: f64) -> Effects {
+        self.leaving.retain(|(leaving, _)| *leaving != id);
+        if let Some(standby) = self.standby.take_if(|standby| standby.id == id) {
+            return self.lost_standby(&standby, exit.how);
+        }
+        let Some(duty) = self.duty.take_if(|duty| duty.id == id) else { return self.settle(now) };
+        match self.state {
+            State::Starting | State::Online | State::Reloading => self.crashed(duty, exit, now, chance),
+            _ => self.follow(now),
+        }
+    }
+
+    fn lost_standby(&mut self, standby: &Standby, how: String) -> Effects {
+        match self.state {
+            State::Reloading => self.state = State::Online,
+            State::Switching => {
+                self.reason = Some(standby.why.clone());
+                self.state = State::Stopping(Some(Which::Good));
+            }
+            _ => {}
+        }
+        vec![Effect::Refused(how)]
+    }
+
+    fn crashed(&mut self, duty: Duty, exit: Exit, now: Instant, chance: f64) -> Effects {
+        let stable = self.state != State::Starting && self.stable_at.is_none();
+        self.unstable = if stable { 1 } else { self.unstable.saturating_add(1) };
+        let condemned = duty.verdict.is_some();
+        let how = duty.verdict.unwrap_or(exit.how);
+        self.reason = Some(how.clone());
+        if let Some(standby) = &mut self.standby {
+            standby.why.clone_from(&how);
+        }
+        let mut effects = Vec::new();
+        if duty.which == Which::New {
+            effects.push(Effect::Refused(how.clone()));
+            self.reason = Some(format!("the new version {how}; the last good one is back"));
+            // What ended was not the good version: that one starts with a clean record.
+            self.unstable = 1;
+        }
+        if self.standby.is_some() {
+            effects.extend(self.follow(now));
+            return effects;
+        }
+        let over = exit.code.is_some_and(|code| self.rules.stop_exit_codes.contains(&code));
+        if duty.which == Which::Good && !condemned && (over || !self.rules.autorestart) {
+            self.enter(State::Stopping(None), now, None);
+            effects.extend(self.settle(now));
+            return effects;
+        }
+        match self.rules.policy.delay(self.unstable, chance) {
+            Duration::ZERO => effects.extend(self.again(Which::Good, now)),
+            delay => self.enter(State::Backoff, now, Some(delay)),
+        }
+        effects
+    }
+
+    /// Stopped, once nobody is left.
+    fn settle(&mut self, now: Instant) -> Effects {
+        if self.state == State::Stopping(None) && self.duty.is_none() && self.leaving.is_empty() {
+            self.enter(State::Stopped, now, None);
+        }
         Vec::new()
     }
 
-    fn ready(&mut self, now: Instant) -> Vec<Effect> {
-        if self.state == State::Starting {
-            self.enter(State::Online, now, Some(self.rules.min_uptime));
+    fn tick(&mut self, now: Instant) -> Effects {
+        let mut effects = Vec::new();
+        for (id, due) in self.leaving.iter_mut().filter(|(_, due)| *due <= now) {
+            *due = now + KILL_AGAIN;
+            effects.push(Effect::Kill(*id));
         }
-        Vec::new()
+        if let Some(late) = self.standby.take_if(|standby| !standby.ready && standby.due <= now) {
+            effects.push(self.see_off(late.id, now));
+            effects.extend(self.lost_standby(&late, self.never_ready()));
+        }
+        if self.stable_at.take_if(|at| *at <= now).is_some() {
+            self.unstable = 0;
+            let duty = self.duty.as_mut().filter(|duty| duty.which == Which::New);
+            effects.extend(duty.map(|duty| {
+                duty.which = Which::Good;
+                Effect::Kept
+            }));
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            effects.extend(self.overdue(now));
+        }
+        effects
     }
 
-    fn exited(&mut self, how: String, now: Instant, chance: f64) -> Vec<Effect> {
-        match self.state {
-            State::Stopped | State::Backoff => Vec::new(),
-            State::Stopping { restart: false } => {
-                self.enter(State::Stopped, now, None);
-                Vec::new()
-            }
-            State::Stopping { restart: true } => {
-                self.restarts += 1;
-                self.spawn(now)
-            }
-            State::Starting | State::Online => {
-                let stable = self.state == State::Online && self.deadline.is_none();
-                self.unstable = if stable { 1 } else { self.unstable.saturating_add(1) };
-                self.reason = Some(how);
-                if !self.rules.autorestart {
-                    self.enter(State::Stopped, now, None);
-                    return Vec::new();
-                }
-                self.restarts += 1;
-                match self.rules.policy.delay(self.unstable, chance) {
-                    Duration::ZERO => self.spawn(now),
-                    delay => {
-                        self.enter(State::Backoff, now, Some(delay));
-                        Vec::new()
-                    }
-                }
-            }
-        }
-    }
-
-    fn tick(&mut self, now: Instant) -> Vec<Effect> {
-        if let Some(change) = self.change.take_if(|change| change.due <= now) {
-            return self.restart(format!("{} changed", change.what), now);
-        }
-        if self.deadline.is_none_or(|deadline| deadline > now) {
-            return Vec::new();
-        }
+    fn overdue(&mut self, now: Instant) -> Effects {
         self.deadline = None;
-        match self.state {
-            State::Backoff => self.spawn(now),
-            State::Starting => {
-                // A life that never began: counts as unstable, or it would be restarted for ever without a pause.
-                self.unstable = self.unstable.saturating_add(1);
-                self.restart(format!("not ready within {:?}", self.rules.listen_timeout), now)
+        match (self.state, &self.duty) {
+            (State::Backoff, _) => self.again(Which::Good, now),
+            (State::Starting, Some(duty)) if duty.verdict.is_none() => self.condemn(self.never_ready(), now),
+            (_, Some(duty)) => {
+                // Asked again should it not have helped: there is no state without a way out.
+                self.deadline = Some(now + KILL_AGAIN);
+                vec![Effect::Kill(duty.id)]
             }
-            State::Online => {
-                self.unstable = 0;
-                Vec::new()
-            }
-            State::Stopping { .. } => {
-                // Asked again should the first signal get lost: there is no state without a way out.
-                self.deadline = Some(now + self.rules.kill_timeout.max(Duration::from_millis(100)));
-                vec![Effect::Kill]
-            }
-            State::Stopped => Vec::new(),
+            _ => Vec::new(),
         }
+    }
+
+    fn never_ready(&self) -> String {
+        format!("was not ready within {:?}", self.rules.listen_timeout)
     }
 
     fn enter(&mut self, state: State, now: Instant, timeout: Option<Duration>) {
@@ -288,16 +437,18 @@ impl Machine {
 
     /// When to send the next [`Event::Tick`].
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        [self.deadline, self.change.as_ref().map(|change| change.due)].into_iter().flatten().min()
+        let standby = self.standby.iter().filter(|standby| !standby.ready).map(|standby| standby.due);
+        let leaving = self.leaving.iter().map(|(_, due)| *due);
+        self.deadline.into_iter().chain(self.stable_at).chain(standby).chain(leaving).min()
     }
 
     pub(super) fn state(&self) -> State {
         self.state
     }
 
-    /// Since when it is in this state.
-    pub(super) fn since(&self) -> Instant {
-        self.since
+    /// The child on duty, and since when.
+    pub(super) fn duty(&self) -> Option<(Id, Instant)> {
+        self.duty.as_ref().map(|duty| (duty.id, duty.since))
     }
 
     /// How often it was started again.
@@ -322,8 +473,9 @@ impl Machine {
             State::Starting | State::Backoff if self.is_crash_looping() => "crash-looping",
             State::Starting => "starting",
             State::Online => "online",
-            State::Stopping { restart: true } => "restarting",
-            State::Stopping { restart: false } => "stopping",
+            State::Reloading | State::Switching => "reloading",
+            State::Stopping(Some(_)) => "restarting",
+            State::Stopping(None) => "stopping",
             State::Backoff => "waiting",
         }
     }

@@ -1,17 +1,18 @@
-//! How much memory and processor the children use. The home of sysinfo.
+//! How much memory and processor the children use, each with all below it. The home of sysinfo.
 
+use super::tree;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// What one process uses.
+/// What one tree of processes uses.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Usage {
-    /// Bytes of its resident set.
+    /// Bytes of the resident sets; what two of them share counts twice.
     pub(super) memory: u64,
     /// Percent of one core, since the last sample.
     pub(super) cpu: f32,
 }
 
-/// Samples processes by pid.
+/// Samples trees of processes by the pid of their root.
 pub(super) struct Sampler(System);
 
 impl Sampler {
@@ -22,17 +23,18 @@ impl Sampler {
     }
 
     /// What each of these uses now; `None` for one that is gone.
-    pub(super) fn sample(&mut self, pids: &[u32]) -> Vec<Option<Usage>> {
-        let wanted: Vec<Pid> = pids.iter().map(|pid| Pid::from_u32(*pid)).collect();
+    pub(super) fn sample(&mut self, roots: &[u32]) -> Vec<Option<Usage>> {
+        let trees: Vec<Vec<Pid>> =
+            roots.iter().map(|root| tree::members(*root).into_iter().map(Pid::from_u32).collect()).collect();
         let kind = ProcessRefreshKind::nothing().with_memory().with_cpu().without_tasks();
-        self.0.refresh_processes_specifics(ProcessesToUpdate::Some(&wanted), true, kind);
-        wanted
-            .iter()
-            .map(|pid| {
-                self.0
-                    .process(*pid)
-                    .map(|process| Usage { memory: process.memory(), cpu: process.cpu_usage() })
-            })
-            .collect()
+        self.0.refresh_processes_specifics(ProcessesToUpdate::Some(&trees.concat()), true, kind);
+        trees.iter().map(|tree| self.usage(tree)).collect()
+    }
+
+    fn usage(&self, tree: &[Pid]) -> Option<Usage> {
+        let known = tree.iter().filter_map(|pid| self.0.process(*pid));
+        known
+            .map(|process| Usage { memory: process.memory(), cpu: process.cpu_usage() })
+            .reduce(|a, b| Usage { memory: a.memory + b.memory, cpu: a.cpu + b.cpu })
     }
 }

@@ -9,17 +9,27 @@
 //! child wrote. It must never import the server: they meet as processes.
 
 mod backoff;
+mod ceiling;
 mod child;
 mod detach;
 mod driver;
+pub(crate) mod events;
+pub(crate) mod follow;
 pub(crate) mod logs;
 mod machine;
 mod memory;
+mod orders;
+mod probe;
+mod quiet;
 mod reload;
+mod report;
 mod signals;
+mod sockets;
 mod state_dir;
+mod tree;
 mod unit;
 mod unix;
+mod version;
 mod watch;
 
 pub(crate) use detach::detach;
@@ -31,10 +41,15 @@ use crate::{
 };
 use anyhow::Context;
 use driver::{Driver, Incoming};
+use events::Events;
 use signals::Signals;
 use state_dir::StateDir;
-use std::{os::unix::fs::PermissionsExt, os::unix::net::UnixListener};
+use std::{
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    sync::Arc,
+};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use unit::{Unit, Workplace};
 
 /// Supervises the enabled apps until told to stop. `background`: it was detached, and gives up when an app does not
@@ -50,21 +65,29 @@ pub(crate) async fn run(config: Config, background: bool) -> Result<(), Failure>
     let (reports, reported) = mpsc::channel(256);
     let (changes, changed) = mpsc::channel(256);
     let (questions, asked) = mpsc::channel(16);
-    let place = Workplace::new(state.run(), reports)?;
+    let events = Events::open(&config.state_dir)
+        .map_err(|error| Failure::usage(format_args!("cannot write the history: {error}")))?;
+    let place = Arc::new(Workplace::new(state.run(), events, reports)?);
+    tree::adopt_orphans();
     let units = units(&config, &state, &place)?;
     let path = config.state_dir.join(CONTROL);
     let listener = control_socket(&path).map_err(|error| Failure::usage(format_args!("{error:#}")))?;
-    control::server::start(listener, questions, state.run())
+    let done = CancellationToken::new();
+    control::server::start(listener, questions, state.run(), done.clone())
         .map_err(|error| Failure::failed(format_args!("cannot serve the control API: {error}")))?;
     let outcome = Driver::new(config, place, units, changes, background)?
         .run(Incoming { signals, reported, changed, asked })
         .await;
     let _ = std::fs::remove_file(&path);
+    // The lock goes first: who was told that it is over may start the next at once.
+    drop(state);
+    done.cancel();
+    tokio::task::yield_now().await;
     outcome
 }
 
 /// Everything an app needs, made before any is started: all that is wrong is said at once.
-fn units(config: &Config, state: &StateDir, place: &Workplace) -> Result<Vec<Unit>, Failure> {
+fn units(config: &Config, state: &StateDir, place: &Arc<Workplace>) -> Result<Vec<Unit>, Failure> {
     let (mut units, mut problems) = (Vec::new(), Vec::new());
     for app in config.enabled() {
         state.clear_orphan(&app.name, app.kill_timeout);

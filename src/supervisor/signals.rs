@@ -7,8 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) enum Wish {
     /// SIGTERM, SIGINT: stop; the second time at once.
     Stop(&'static str),
-    /// SIGHUP: read chat.toml again and restart every app gracefully.
-    Restart,
+    /// SIGHUP: read chat.toml again and reload every app.
+    Reload,
+    /// SIGCHLD: something has ended that may have to be reaped.
+    Reap,
 }
 
 /// See the module.
@@ -16,6 +18,7 @@ pub(super) struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    child: Signal,
 }
 
 impl Signals {
@@ -26,6 +29,7 @@ impl Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
+            child: signal(SignalKind::child())?,
         })
     }
 
@@ -34,7 +38,8 @@ impl Signals {
         tokio::select! {
             _ = self.term.recv() => Wish::Stop("SIGTERM"),
             _ = self.int.recv() => Wish::Stop("SIGINT"),
-            _ = self.hup.recv() => Wish::Restart,
+            _ = self.hup.recv() => Wish::Reload,
+            _ = self.child.recv() => Wish::Reap,
         }
     }
 }

@@ -103,9 +103,13 @@ pub(super) fn record(run: &Path, app: &str, pid: u32) {
     }
 }
 
-/// Forgets it: it is gone.
-pub(super) fn forget(run: &Path, app: &str) {
-    let _ = fs::remove_file(pid_file(run, app));
+/// Forgets it, if it is the recorded one: it is gone.
+pub(super) fn forget(run: &Path, app: &str, pid: Option<u32>) {
+    let text = fs::read_to_string(pid_file(run, app)).unwrap_or_default();
+    let recorded = text.split(' ').next().and_then(|pid| pid.parse().ok());
+    if recorded.is_some() && recorded == pid {
+        let _ = fs::remove_file(pid_file(run, app));
+    }
 }
 
 /// The recorded child, if that very process still lives.

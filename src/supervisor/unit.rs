@@ -1,36 +1,41 @@
-//! One app under supervision: its machine, its sockets, its child if there is one, and what is known of it.
+//! One app under supervision: its machine, its versions, its children, and what is known of them.
 //!
 //! Here a machine's effects become deeds, and every event with its outcome is logged.
 
 use super::{
     backoff::Policy,
-    child::{Child, Launch, News, Sockets},
+    ceiling::{Ceiling, Limits, Verdict},
+    child::{self, Child, News},
+    events::Events,
     logs::Log,
-    machine::{Effect, Event, Machine, Rules, State},
+    machine::{Effect, Event, Exit, Id, Machine, Rules, State, Which},
     memory::Usage,
-    state_dir,
+    orders::Order,
+    probe::{self, Answer, Target},
+    quiet::Quiet,
+    sockets::Sockets,
+    state_dir, tree,
+    unix::Notice,
+    version::Version,
 };
 use crate::{
     config::{App, Config},
-    control::{
-        client,
-        types::{AppStatus, Health, Stats, size},
-    },
+    control::{client, types::size},
     error::Failure,
 };
 use std::{
+    collections::BTreeMap,
     hash::{BuildHasher, Hasher, RandomState},
+    os::unix::net::UnixStream,
     path::PathBuf,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
-
-/// Between two questions after the child's health.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// A child that does not answer within this is not healthy.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What all units have in common.
 pub(super) struct Workplace {
@@ -40,54 +45,67 @@ pub(super) struct Workplace {
     pub(super) run: PathBuf,
     /// Where the children's news go.
     pub(super) reports: mpsc::Sender<Report>,
+    /// What happened, for people to read later.
+    pub(super) events: Events,
 }
 
 impl Workplace {
     /// # Errors
-    /// The program's own path is not to be found out.
-    pub(super) fn new(run: PathBuf, reports: mpsc::Sender<Report>) -> Result<Self, Failure> {
+    /// The program's own path is not to be found out, or the history not to be written.
+    pub(super) fn new(run: PathBuf, events: Events, reports: mpsc::Sender<Report>) -> Result<Self, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::failed(format_args!("cannot find the chatctl program: {error}")))?;
-        Ok(Self { program, run, reports })
+        Ok(Self { program, run, reports, events })
     }
 }
 
-/// What became known of a child; `life` tells which one of all that were started.
+/// What became known of one child of one unit.
 pub(super) struct Report {
-    pub(super) life: u64,
-    pub(super) what: Told,
+    unit: u64,
+    child: Id,
+    what: Told,
 }
 
 /// See [`Report`].
-pub(super) enum Told {
-    /// By itself.
+enum Told {
     News(News),
-    /// When asked for its health: its counters and how long it took, or why not.
-    Probe(Result<(Stats, Duration), String>),
+    Probe(Answer),
 }
 
 /// See the module.
 pub(super) struct Unit {
-    pub(super) app: App,
     /// To be taken off the list when it has stopped.
     pub(super) leaving: bool,
-    machine: Machine,
-    launch: Launch,
-    sockets: Sockets,
+    pub(super) machine: Machine,
+    /// The version that is known to work.
+    pub(super) good: Arc<Version>,
+    /// The one on trial.
+    pub(super) new: Option<Arc<Version>>,
+    pub(super) children: BTreeMap<Id, Running>,
+    pub(super) log_file: PathBuf,
+    /// What somebody asked for and waits for.
+    pub(super) order: Option<Order>,
+    /// Why the last reload was refused, until one is not.
+    pub(super) refusal: Option<String>,
+    /// The ceiling is lower than what it needs.
+    pub(super) ceiling_too_low: bool,
+    /// Changes of its files.
+    pub(super) changes: Quiet,
+    key: u64,
     log: Log,
-    log_file: PathBuf,
-    run: PathBuf,
-    reports: mpsc::Sender<Report>,
-    life: u64,
-    child: Option<Running>,
+    ceiling: Ceiling,
+    place: Arc<Workplace>,
 }
 
-struct Running {
-    pid: u32,
-    usage: Usage,
-    probe: Option<Result<(Stats, Duration), String>>,
-    /// Asks it until it is gone.
-    _asking: AbortOnDropHandle<()>,
+/// A child that runs.
+pub(super) struct Running {
+    pub(super) pid: u32,
+    pub(super) usage: Usage,
+    pub(super) probed: Option<Answer>,
+    failures: u32,
+    ready: Option<Instant>,
+    go: UnixStream,
+    probing: Option<AbortOnDropHandle<()>>,
 }
 
 impl Unit {
@@ -95,134 +113,249 @@ impl Unit {
     ///
     /// # Errors
     /// Says what could not be had and what to do.
-    pub(super) fn new(config: &Config, app: &App, place: &Workplace) -> anyhow::Result<Self> {
+    pub(super) fn new(config: &Config, app: &App, place: &Arc<Workplace>) -> anyhow::Result<Self> {
+        static UNITS: AtomicU64 = AtomicU64::new(1);
         let log_file = config.log_file(&app.name);
         let log = Log::open(log_file.clone())
             .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", log_file.display()))?;
+        let sockets = Arc::new(Sockets::bind(&app.name, app.listen, &place.run)?);
         Ok(Self {
-            sockets: Sockets::bind(&app.name, app.listen, &place.run)?,
-            machine: Machine::new(rules(app), Instant::now()),
-            launch: launch(config, app, place),
-            app: app.clone(),
             leaving: false,
-            log,
+            machine: Machine::new(rules(app), Instant::now()),
+            good: Arc::new(Version::new(config, app, &place.program, sockets)?),
+            new: None,
+            children: BTreeMap::new(),
             log_file,
-            run: place.run.clone(),
-            reports: place.reports.clone(),
-            life: 0,
-            child: None,
+            order: None,
+            refusal: None,
+            ceiling_too_low: false,
+            changes: Quiet::default(),
+            key: UNITS.fetch_add(1, Relaxed),
+            log,
+            ceiling: Ceiling::default(),
+            place: place.clone(),
         })
     }
 
-    /// Takes over what chat.toml now says of it; it holds from the next start on.
+    pub(super) fn name(&self) -> &str {
+        &self.good.app.name
+    }
+
+    /// The app as the version on duty, or the next to be, has it.
+    pub(super) fn app(&self) -> &App {
+        &self.new.as_ref().unwrap_or(&self.good).app
+    }
+
+    /// Makes what `config` and the program's file are now the version that the next reload or restart tries.
     ///
     /// # Errors
-    /// The new address cannot be had; everything stays as it was.
-    pub(super) fn change(&mut self, config: &Config, app: &App, place: &Workplace) -> anyhow::Result<()> {
-        if app.listen != self.app.listen {
-            self.sockets = Sockets::bind(&app.name, app.listen, &place.run)?;
-        }
+    /// The new address or program cannot be had; everything stays as it was.
+    pub(super) fn prepare(&mut self, config: &Config, app: &App) -> anyhow::Result<()> {
+        let latest = self.new.as_ref().unwrap_or(&self.good);
+        let sockets = [latest, &self.good].into_iter().find(|version| version.sockets.address == app.listen);
+        let sockets = match sockets {
+            Some(version) => version.sockets.clone(),
+            None => Arc::new(latest.sockets.moved(app.listen)?),
+        };
+        let version = Arc::new(Version::new(config, app, &self.place.program, sockets)?);
         self.machine.set_rules(rules(app));
-        self.launch = launch(config, app, place);
-        self.app = app.clone();
+        self.changes.clear();
+        if self.is(State::Stopped) {
+            // Nothing runs that would have to be protected.
+            self.good = version;
+        } else {
+            self.new = Some(version);
+        }
         Ok(())
     }
 
     /// Lets an event happen to it.
     pub(super) fn step(&mut self, event: Event) {
-        let before = self.machine.word();
-        tracing::debug!(app = self.app.name, ?event);
+        let (before, restarts) = (self.machine.word(), self.machine.restarts());
+        tracing::debug!(app = self.name(), ?event);
         for effect in self.machine.step(event, Instant::now(), chance()) {
-            match (effect, &self.child) {
-                (Effect::Spawn, _) => self.spawn(),
-                (Effect::Terminate, Some(child)) => Child::terminate(child.pid),
-                (Effect::Kill, Some(child)) => Child::kill(child.pid),
-                (Effect::Terminate | Effect::Kill, None) => {}
-            }
+            self.perform(effect);
         }
-        let (app, after) = (self.app.name.as_str(), self.machine.word());
-        let pid = self.child.as_ref().map(|child| child.pid);
-        let reason = self.machine.reason();
-        match (before, after) {
-            (_, "starting") => tracing::info!(app, pid, reason, "starting"),
-            (before, after) if before != after => tracing::info!(app, pid, reason, "{after}"),
-            _ => {}
+        let after = self.machine.word();
+        if before != after || restarts != self.machine.restarts() {
+            self.tell(after, self.machine.reason().filter(|_| after != "online").map(str::to_owned));
+        }
+        self.settle_order();
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        let pid = |id| self.children.get(&id).map(|child| child.pid);
+        match effect {
+            Effect::Spawn { id, which, go } => self.spawn(id, which, go),
+            Effect::Go(id) => self.put_to_work(id),
+            Effect::Terminate(id) => pid(id).into_iter().for_each(child::terminate),
+            Effect::Kill(id) => pid(id).into_iter().for_each(tree::kill),
+            Effect::Kept => {
+                if let Some(new) = self.new.take() {
+                    self.good = new;
+                }
+                self.refusal = None;
+                self.tell("kept", None);
+                self.tried(Ok("the new version is in force".to_owned()));
+            }
+            Effect::Refused(why) => {
+                self.new = None;
+                self.machine.set_rules(rules(&self.good.app));
+                self.tell("refused", Some(why.clone()));
+                self.tried(Err(format!("the new version {why}; the last good one serves")));
+                self.refusal = Some(why)
+                    .filter(|_| !matches!(self.machine.state(), State::Stopping(None) | State::Stopped));
+            }
         }
     }
 
-    fn spawn(&mut self) {
-        static LIVES: AtomicU64 = AtomicU64::new(1);
-        self.life = LIVES.fetch_add(1, Relaxed);
-        let (life, reports) = (self.life, self.reports.clone());
-        let mut child = match Child::spawn(&self.launch, &self.sockets, &self.log) {
-            Ok(child) => child,
+    /// The one place where what happens to an app is written down.
+    pub(super) fn tell(&self, what: &str, why: Option<String>) {
+        let pid = self.on_duty().map(|child| child.pid);
+        tracing::info!(app = self.name(), pid, why, "{what}");
+        self.place.events.record(self.name(), what, why, pid);
+    }
+
+    fn spawn(&mut self, id: Id, which: Which, go: bool) {
+        let version = match (which, &self.new) {
+            (Which::New, Some(new)) => new.clone(),
+            _ => self.good.clone(),
+        };
+        let notify = self.place.run.join(format!("{}.{id}.notify", self.name()));
+        let (unit, reports) = (self.key, self.place.reports.clone());
+        let report = move |news| Report { unit, child: id, what: Told::News(news) };
+        let (mut child, stream) = match Child::spawn(&version, notify, &self.log) {
+            Ok(spawned) => spawned,
             Err(error) => {
-                let what = Told::News(News::Exited(format!("{error:#}")));
-                tokio::spawn(async move { reports.send(Report { life, what }).await });
+                let exit = Exit { code: None, how: format!("could not be started: {error:#}") };
+                tokio::spawn(async move { reports.send(report(News::Exited(exit))).await });
                 return;
             }
         };
         let pid = child.pid;
-        state_dir::record(&self.run, &self.app.name, pid);
         tokio::spawn(async move {
             loop {
                 let news = child.news().await;
                 let last = matches!(news, News::Exited(_));
-                if reports.send(Report { life, what: Told::News(news) }).await.is_err() || last {
+                if reports.send(report(news)).await.is_err() || last {
                     break;
                 }
             }
         });
-        let asking =
-            tokio::spawn(ask(client::stats_socket(&self.run, &self.app.name), life, self.reports.clone()));
-        self.child = Some(Running {
-            pid,
-            usage: Usage::default(),
-            probe: None,
-            _asking: AbortOnDropHandle::new(asking),
-        });
+        let usage = Usage::default();
+        let running =
+            Running { pid, usage, probed: None, failures: 0, ready: None, go: stream, probing: None };
+        self.children.insert(id, running);
+        if go {
+            self.put_to_work(id);
+        }
     }
 
-    /// Takes what became known of its child; one that is about another comes back.
+    fn put_to_work(&mut self, id: Id) {
+        if let Some(running) = self.children.get(&id) {
+            child::go(&running.go);
+            state_dir::record(&self.place.run, self.name(), running.pid);
+        }
+    }
+
+    /// Takes what became known of one of its children; what is about another unit's comes back.
     pub(super) fn told(&mut self, report: Report) -> Result<(), Report> {
-        if report.life != self.life {
+        if report.unit != self.key {
             return Err(report);
         }
+        let id = report.child;
         match report.what {
-            Told::News(News::Ready) => self.step(Event::Ready),
-            Told::News(News::Exited(how)) => {
-                self.child = None;
-                state_dir::forget(&self.run, &self.app.name);
-                self.step(Event::Exited(how));
+            Told::News(News::Said(Notice::StandsBy)) => self.step(Event::StandsBy(id)),
+            Told::News(News::Said(Notice::Ready)) => self.is_ready(id),
+            Told::News(News::Said(Notice::Released)) => {
+                self.leave_alone(id);
+                self.step(Event::Released(id));
             }
-            Told::Probe(probe) => {
-                if let Some(child) = &mut self.child {
-                    child.probe = Some(probe);
-                }
+            Told::News(News::Exited(exit)) => {
+                let pid = self.children.remove(&id).map(|child| child.pid);
+                state_dir::forget(&self.place.run, self.name(), pid);
+                self.step(Event::Exited(id, exit));
             }
+            Told::Probe(answer) => self.probed(id, answer),
         }
         Ok(())
     }
 
-    /// The running child.
-    pub(super) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().map(|child| child.pid)
+    fn is_ready(&mut self, id: Id) {
+        let app = self.app();
+        let target = Target { chat: app.listen, control: client::stats_socket(&self.place.run, &app.name) };
+        let (unit, probe, answers) = (self.key, app.probe.clone(), self.place.reports.clone());
+        let told = move |answer| Report { unit, child: id, what: Told::Probe(answer) };
+        if let Some(running) = self.children.get_mut(&id) {
+            running.ready = Some(Instant::now());
+            let run =
+                || AbortOnDropHandle::new(tokio::spawn(probe::run(target, probe.clone(), answers, told)));
+            running.probing = probe.enabled.then(run);
+        }
+        self.step(Event::Ready(id));
     }
 
-    /// Takes a sample of what the child uses; over the ceiling it is restarted.
-    pub(super) fn sampled(&mut self, usage: Usage) {
-        let Some(child) = &mut self.child else { return };
+    /// It is on its way out: its answers do not count any more.
+    fn leave_alone(&mut self, id: Id) {
+        if let Some(running) = self.children.get_mut(&id) {
+            running.probing = None;
+            running.probed = None;
+        }
+    }
+
+    fn probed(&mut self, id: Id, answer: Answer) {
+        let limit = self.app().probe.failures;
+        let at_work = matches!(self.machine.state(), State::Online | State::Reloading);
+        let on_duty = self.machine.duty().is_some_and(|(duty, _)| duty == id);
+        let Some(running) = self.children.get_mut(&id).filter(|child| child.probing.is_some()) else {
+            return;
+        };
+        running.failures = if answer.is_ok() { 0 } else { running.failures + 1 };
+        let hung = answer.as_ref().err().filter(|_| running.failures >= limit && at_work && on_duty);
+        let hung = hung.map(|error| format!("did not answer {} probes in a row: {error}", running.failures));
+        running.probed = Some(answer);
+        if let Some(hung) = hung {
+            self.step(Event::Condemned(hung));
+        }
+    }
+
+    /// The child on duty.
+    pub(super) fn on_duty(&self) -> Option<&Running> {
+        self.children.get(&self.machine.duty()?.0)
+    }
+
+    /// Takes a sample of what a child uses, and acts when it is too much.
+    pub(super) fn sampled(&mut self, pid: u32, usage: Usage) {
+        let duty = self.machine.duty().map(|(id, _)| id);
+        let Some((id, child)) = self.children.iter_mut().find(|(_, child)| child.pid == pid) else { return };
         child.usage = usage;
-        let on_duty = matches!(self.machine.state(), State::Starting | State::Online);
-        if let Some(ceiling) =
-            self.app.max_memory_restart.filter(|ceiling| usage.memory > *ceiling && on_duty)
-        {
-            self.step(Event::Restart(format!("memory {} over {}", size(usage.memory), size(ceiling))));
+        let (ready, on_duty) = (child.ready, duty == Some(*id));
+        if !on_duty || !matches!(self.machine.state(), State::Starting | State::Online | State::Reloading) {
+            return;
+        }
+        let app = self.app();
+        let limits = Limits { restart: app.max_memory_restart, kill: app.max_memory_kill };
+        let is = size(usage.memory);
+        let verdict = self.ceiling.judge(usage.memory, ready, limits, Instant::now());
+        let too_low = verdict == Verdict::TooLow;
+        if too_low && !self.ceiling_too_low {
+            let why = format!("memory {is} is what it needs, and over the limit: a restart would not help");
+            self.tell("max_memory_restart is too low", Some(why));
+        }
+        self.ceiling_too_low = too_low;
+        match verdict {
+            Verdict::Fine | Verdict::TooLow => {}
+            Verdict::Restart(limit) => {
+                self.step(Event::Reload(format!("memory {is} over {}", size(limit)), Which::Good));
+            }
+            Verdict::Kill(limit) => {
+                self.step(Event::Condemned(format!("memory {is} over the hard limit {}", size(limit))));
+            }
         }
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.machine.wake_at()
+        self.machine.wake_at().into_iter().chain(self.changes.wake_at()).min()
     }
 
     pub(super) fn is(&self, state: State) -> bool {
@@ -231,52 +364,8 @@ impl Unit {
 
     /// Why its first start did not succeed, once it is known that it did not.
     pub(super) fn failed_start(&self) -> Option<String> {
-        let gone = self.machine.restarts() > 0 || self.is(State::Stopped);
-        gone.then(|| format!("{}: {}", self.app.name, self.machine.reason().unwrap_or("stopped")))
-    }
-
-    /// What `status` shows.
-    pub(super) fn status(&self) -> AppStatus {
-        let child = self.child.as_ref();
-        let probe = child.and_then(|child| child.probe.as_ref());
-        let known = probe.and_then(|probe| probe.as_ref().ok());
-        let health = match self.machine.state() {
-            State::Online if probe.is_some_and(Result::is_err) => Health::Unhealthy,
-            State::Online => Health::Ok,
-            State::Stopped => Health::Stopped,
-            _ if self.machine.is_crash_looping() => Health::Unhealthy,
-            _ => Health::Starting,
-        };
-        AppStatus {
-            name: self.app.name.clone(),
-            state: self.machine.word().to_owned(),
-            pid: self.pid(),
-            uptime_s: child.map_or(0, |_| self.machine.since().elapsed().as_secs()),
-            restarts: self.machine.restarts(),
-            last_reason: self.machine.reason().map(str::to_owned),
-            memory_bytes: child.map_or(0, |child| child.usage.memory),
-            memory_limit_bytes: self.app.max_memory_restart,
-            cpu_percent: child.map_or(0.0, |child| (child.usage.cpu * 10.0).round() / 10.0),
-            listen: self.app.listen.to_string(),
-            profile: self.app.profile.as_str().to_owned(),
-            health,
-            health_reason: probe.and_then(|probe| probe.as_ref().err().cloned()),
-            health_latency_ms: known.map(|(_, latency)| client::millis(*latency)),
-            connections: known.map_or(0, |(stats, _)| stats.connections),
-            rooms: known.map_or(0, |(stats, _)| stats.rooms),
-            log_file: self.log_file.clone(),
-        }
-    }
-}
-
-/// Asks a child after its health, again and again.
-async fn ask(socket: PathBuf, life: u64, reports: mpsc::Sender<Report>) {
-    loop {
-        tokio::time::sleep(PROBE_EVERY).await;
-        let probe = client::stats(&socket, PROBE_TIMEOUT).await.map_err(|error| format!("{error:#}"));
-        if reports.send(Report { life, what: Told::Probe(probe) }).await.is_err() {
-            return;
-        }
+        let gone = self.machine.restarts() > 0 || self.is(State::Stopped) || self.is(State::Backoff);
+        gone.then(|| format!("{}: {}", self.name(), self.machine.reason().unwrap_or("stopped")))
     }
 }
 
@@ -288,19 +377,12 @@ fn rules(app: &App) -> Rules {
             max_restarts: app.max_restarts,
         },
         autorestart: app.autorestart,
+        stop_exit_codes: app.stop_exit_codes.clone(),
         min_uptime: app.min_uptime,
         listen_timeout: app.listen_timeout,
         kill_timeout: app.kill_timeout,
-        watch_delay: app.watch_delay,
+        stands_by: true,
     }
-}
-
-fn launch(config: &Config, app: &App, place: &Workplace) -> Launch {
-    let mut arguments = vec!["serve".to_owned(), app.name.clone()];
-    if let Some(path) = &config.path {
-        arguments.extend(["--config".to_owned(), path.display().to_string()]);
-    }
-    Launch { program: place.program.clone(), arguments, env: app.env.clone() }
 }
 
 /// A number from 0 to 1, for the backoff's jitter.

@@ -25,10 +25,21 @@ pub(super) fn listener(path: &Path) -> Result<UnixListener> {
     UnixListener::bind(path).with_context(|| format!("cannot bind {}", path.display()))
 }
 
-/// Where a process that was given the path as `NOTIFY_SOCKET` says that it is ready.
-pub(super) struct Readiness(UnixDatagram);
+/// What a process says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// It has all it needs and waits to be told to go to work.
+    StandsBy,
+    /// It is at work.
+    Ready,
+    /// It was told to go, and has let go of what only one may hold.
+    Released,
+}
 
-impl Readiness {
+/// Where a process that was given the path as `NOTIFY_SOCKET` says how far it is.
+pub(super) struct Notices(UnixDatagram);
+
+impl Notices {
     /// Binds it, in the place of an earlier one: what was said there cannot be taken for the new process's word.
     pub(super) fn bind(path: &Path) -> Result<Self> {
         fits(path)?;
@@ -36,13 +47,19 @@ impl Readiness {
         UnixDatagram::bind(path).map(Self).context("cannot bind the readiness socket")
     }
 
-    /// Waits for `READY=1`. Nothing is lost when it is dropped and called again.
-    pub(super) async fn ready(&self) {
+    /// Waits for the next one. Nothing is lost when it is dropped and called again.
+    pub(super) async fn next(&self) -> Notice {
         let mut message = [0; 4096];
         loop {
             let len = self.0.recv(&mut message).await.unwrap_or(0);
-            if message[..len].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                return;
+            let notice = message[..len].split(|byte| *byte == b'\n').find_map(|line| match line {
+                b"READY=1" => Some(Notice::Ready),
+                b"X_CHATCTL=standby" => Some(Notice::StandsBy),
+                b"X_CHATCTL=released" => Some(Notice::Released),
+                _ => None,
+            });
+            if let Some(notice) = notice {
+                return notice;
             }
         }
     }

@@ -131,6 +131,21 @@ pub(super) fn start(
     Ok(watcher)
 }
 
+/// Calls `changed` when something in a folder does.
+///
+/// # Errors
+/// The kernel refuses: the message says what to do.
+pub(super) fn folder(path: &Path, changed: impl Fn() + Send + 'static) -> Result<RecommendedWatcher, String> {
+    let handler = move |event: notify::Result<Event>| {
+        if event.is_ok_and(|event| changes(event.kind)) {
+            changed();
+        }
+    };
+    let mut watcher = notify::recommended_watcher(handler).map_err(|error| explain(&error))?;
+    watcher.watch(path, RecursiveMode::NonRecursive).map_err(|error| explain(&error))?;
+    Ok(watcher)
+}
+
 /// What to do about inotify's limits.
 fn explain(error: &notify::Error) -> String {
     const EMFILE: i32 = 24;

@@ -4,4 +4,5 @@
 
 mod layers;
 mod program;
+mod reload;
 mod supervise;

@@ -61,9 +61,14 @@ impl Supervisor {
         Self { dir, port, process: None }
     }
 
-    pub(crate) fn launch(mut self) -> Self {
+    pub(crate) fn launch(self) -> Self {
+        self.launch_program(Path::new(env!("CARGO_BIN_EXE_chatctl")))
+    }
+
+    /// With this copy of the program.
+    pub(crate) fn launch_program(mut self, program: &Path) -> Self {
         let errors = fs::File::options().create(true).append(true).open(self.path("supervisor.log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chatctl"));
+        let mut command = Command::new(program);
         command.arg("supervise").current_dir(self.dir.path()).stdin(Stdio::null()).stderr(errors);
         self.process = Some(command.spawn().unwrap());
         until("the app to be online", || (self.app()?["state"] == "online").then_some(()));

@@ -1,0 +1,41 @@
+//! The history: what happened to the apps, when and why. Kept over restarts, bounded, one JSON object a line.
+
+use super::logs::Rotating;
+use crate::control::types::Happened;
+use jiff::Timestamp;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// The file, in the folder of the logs.
+const FILE: &str = "events.jsonl";
+
+/// See the module.
+pub(super) struct Events(Mutex<Rotating>);
+
+/// Where a supervisor with this state directory keeps it.
+pub(crate) fn file(state_dir: &Path) -> PathBuf {
+    state_dir.join("logs").join(FILE)
+}
+
+impl Events {
+    /// Opens it, to append.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn open(state_dir: &Path) -> io::Result<Self> {
+        Rotating::open(file(state_dir)).map(Mutex::new).map(Self)
+    }
+
+    /// Adds one. What a full disk does not take is lost here, and still in the supervisor's own log.
+    pub(super) fn record(&self, app: &str, what: &str, why: Option<String>, pid: Option<u32>) {
+        let (app, what) = (app.to_owned(), what.to_owned());
+        let happened = Happened { time: Timestamp::now().to_string(), app, what, why, pid };
+        if let Ok(mut line) = serde_json::to_vec(&happened) {
+            line.push(b'\n');
+            let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).write(&line);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Reading along in files that grow, and are put aside when they have grown: `logs -f`, `events -f`.
+
+use super::watch;
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::mpsc::sync_channel,
+};
+
+/// A file that is read along.
+struct Following {
+    path: PathBuf,
+    file: Option<File>,
+    /// The beginning of a line whose end is not there yet.
+    begun: Vec<u8>,
+}
+
+/// Calls `line` with the index of the file and each line that is added to it from now on, until it gives `false`.
+///
+/// # Errors
+/// The folder cannot be watched, or a file not be read.
+pub(crate) fn follow(
+    folder: &Path,
+    files: &[PathBuf],
+    mut line: impl FnMut(usize, &str) -> bool,
+) -> io::Result<()> {
+    // Full: whoever reports waits; one report is as good as many.
+    let (changed, changes) = sync_channel(1);
+    let mut following: BTreeMap<usize, Following> =
+        files.iter().map(|path| Following::from_end(path.clone())).enumerate().collect();
+    let _watcher = watch::folder(folder, move || {
+        let _ = changed.try_send(());
+    })
+    .map_err(io::Error::other)?;
+    loop {
+        for (index, file) in &mut following {
+            for text in file.more()? {
+                if !line(*index, &text) {
+                    return Ok(());
+                }
+            }
+        }
+        if changes.recv().is_err() {
+            return Ok(());
+        }
+    }
+}
+
+impl Following {
+    fn from_end(path: PathBuf) -> Self {
+        let mut file = File::open(&path).ok();
+        if let Some(file) = &mut file {
+            let _ = file.seek(SeekFrom::End(0));
+        }
+        Self { path, file, begun: Vec::new() }
+    }
+
+    /// The lines that were added; of a file that was put aside, its last ones, then those of the next.
+    fn more(&mut self) -> io::Result<Vec<String>> {
+        loop {
+            if let Some(file) = &mut self.file {
+                file.read_to_end(&mut self.begun)?;
+            }
+            let there = File::open(&self.path).ok();
+            let id = |file: &Option<File>| Some(file.as_ref()?.metadata().ok()?.ino());
+            if there.is_none() || id(&there) == id(&self.file) {
+                break;
+            }
+            self.file = there;
+        }
+        let whole = self.begun.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let lines: Vec<u8> = self.begun.drain(..whole).collect();
+        Ok(String::from_utf8_lossy(&lines).lines().map(str::to_owned).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn nothing_is_missed_when_a_file_is_put_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        std::fs::write(&path, "old\n").unwrap();
+        let mut following = Following::from_end(path.clone());
+        let mut file = File::options().append(true).open(&path).unwrap();
+        file.write_all(b"one\ntw").unwrap();
+        assert_eq!(following.more().unwrap(), ["one"]);
+        file.write_all(b"o\nthree\n").unwrap();
+        std::fs::rename(&path, dir.path().join("a.log.1")).unwrap();
+        std::fs::write(&path, "four\n").unwrap();
+        assert_eq!(following.more().unwrap(), ["two", "three", "four"]);
+        assert!(following.more().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,101 @@
+//! What a machine is told, what it asks for, and where it is: the words its diagram is written in.
+
+use crate::supervisor::backoff::Policy;
+use std::time::Duration;
+
+/// What the configuration says about the life of an app.
+#[derive(Debug, Clone)]
+pub(in crate::supervisor) struct Rules {
+    pub(in crate::supervisor) policy: Policy,
+    pub(in crate::supervisor) autorestart: bool,
+    pub(in crate::supervisor) stop_exit_codes: Vec<i32>,
+    pub(in crate::supervisor) min_uptime: Duration,
+    pub(in crate::supervisor) listen_timeout: Duration,
+    pub(in crate::supervisor) kill_timeout: Duration,
+    /// Its program can stand by; one that cannot is reloaded by a restart.
+    pub(in crate::supervisor) stands_by: bool,
+}
+
+/// Names a child among all that one machine ever asked for.
+pub(in crate::supervisor) type Id = u64;
+
+/// Which version of an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::supervisor) enum Which {
+    /// The one that is known to work.
+    Good,
+    /// The one on trial.
+    New,
+}
+
+/// Where an app is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::supervisor) enum State {
+    /// Not running, and not to be.
+    Stopped,
+    /// The child on duty has not said that it is ready.
+    Starting,
+    /// The child is ready.
+    Online,
+    /// The child is ready, and its successor is being started beside it.
+    Reloading,
+    /// The child was told to go; its successor stands by.
+    Switching,
+    /// Every child was told to go; the version that follows, if any.
+    Stopping(Option<Which>),
+    /// No child; the next comes when the delay is over.
+    Backoff,
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::supervisor) struct Exit {
+    /// Its exit code, unless a signal ended it.
+    pub(in crate::supervisor) code: Option<i32>,
+    /// In words.
+    pub(in crate::supervisor) how: String,
+}
+
+/// What happens to an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::supervisor) enum Event {
+    /// It is to run.
+    Start,
+    /// It is not to run.
+    Stop,
+    /// It is to be stopped without waiting any longer.
+    StopNow,
+    /// It is to be stopped and started.
+    Restart(String, Which),
+    /// A successor is to take over without a gap.
+    Reload(String, Which),
+    /// The child on duty must not go on.
+    Condemned(String),
+    /// A child has all it needs, and waits for its turn.
+    StandsBy(Id),
+    /// A child is at work.
+    Ready(Id),
+    /// A child that was told to go has let go of what only one may hold.
+    Released(Id),
+    /// A child is gone (or could not be started).
+    Exited(Id, Exit),
+    /// Nothing but time has passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::supervisor) enum Effect {
+    /// Start a child; not `go`: it stands by.
+    Spawn { id: Id, which: Which, go: bool },
+    /// Tell a child that stands by to go to work.
+    Go(Id),
+    /// Ask a child to go (SIGTERM).
+    Terminate(Id),
+    /// End a child and all it started (SIGKILL).
+    Kill(Id),
+    /// The new version has proved itself: it is the good one now.
+    Kept,
+    /// A version did not make it, and why; the good one is, or comes, back.
+    Refused(String),
+}

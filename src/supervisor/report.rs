@@ -1,0 +1,54 @@
+//! What `status` shows of an app.
+
+use super::{logs, machine::State, unit::Unit};
+use crate::control::{
+    client,
+    types::{AppStatus, Health},
+};
+
+/// Lines of its log that are shown of an app that fails over and over.
+const LAST_LINES: usize = 5;
+
+impl Unit {
+    /// How it is.
+    pub(super) fn status(&self) -> AppStatus {
+        let (child, app) = (self.on_duty(), self.app());
+        let probe = child.and_then(|child| child.probed.as_ref());
+        let known = probe.and_then(|probe| probe.as_ref().ok());
+        let health = self.health();
+        let tail = || logs::tail(&self.log_file, LAST_LINES).unwrap_or_default();
+        AppStatus {
+            name: app.name.clone(),
+            state: self.machine.word().to_owned(),
+            pid: child.map(|child| child.pid),
+            uptime_s: self.machine.duty().map_or(0, |(_, since)| since.elapsed().as_secs()),
+            restarts: self.machine.restarts(),
+            last_reason: self.machine.reason().map(str::to_owned),
+            memory_bytes: child.map_or(0, |child| child.usage.memory),
+            memory_limit_bytes: app.max_memory_restart,
+            cpu_percent: child.map_or(0.0, |child| (child.usage.cpu * 10.0).round() / 10.0),
+            listen: app.listen.to_string(),
+            profile: app.profile.as_str().to_owned(),
+            health,
+            health_reason: probe.and_then(|probe| probe.as_ref().err().cloned()),
+            health_latency_ms: known.map(|(_, latency)| client::millis(*latency)),
+            connections: known.map_or(0, |(stats, _)| stats.connections),
+            rooms: known.map_or(0, |(stats, _)| stats.rooms),
+            refused: self.refusal.clone(),
+            memory_limit_too_low: self.ceiling_too_low,
+            last_lines: if health == Health::Unhealthy { tail() } else { Vec::new() },
+            log_file: self.log_file.clone(),
+        }
+    }
+
+    fn health(&self) -> Health {
+        let unwell = self.on_duty().is_some_and(|child| matches!(child.probed, Some(Err(_))));
+        match self.machine.state() {
+            State::Online | State::Reloading if unwell => Health::Unhealthy,
+            State::Online | State::Reloading | State::Switching => Health::Ok,
+            State::Stopped => Health::Stopped,
+            _ if self.machine.is_crash_looping() => Health::Unhealthy,
+            _ => Health::Starting,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Reloads: what works takes over without a gap, what does not changes nothing or is taken back.
+
+use crate::program::{Supervisor, chatctl, config, signal, stderr, until};
+use std::{
+    fs,
+    net::{SocketAddr, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+/// Connects all the time while `doing`, and counts who is refused.
+fn nobody_is_refused(supervisor: &Supervisor, doing: impl FnOnce()) {
+    let address = SocketAddr::from(([127, 0, 0, 1], supervisor.port));
+    let (done, connects, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let counter = if TcpStream::connect(address).is_ok() { &connects } else { &refused };
+                counter.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        doing();
+        done.store(true, Ordering::Relaxed);
+    });
+    assert!(connects.load(Ordering::Relaxed) > 0);
+    assert_eq!(refused.load(Ordering::Relaxed), 0, "of {connects:?} connects");
+}
+
+/// A supervisor whose program is a copy that a test may replace.
+fn own_program(keys: &str) -> Supervisor {
+    let supervisor = Supervisor::prepare(keys);
+    let program = supervisor.path("chatctl");
+    fs::copy(env!("CARGO_BIN_EXE_chatctl"), &program).unwrap();
+    supervisor.launch_program(&program)
+}
+
+/// Puts a script in the place of a program, whole, as an installer does.
+fn replace(program: &Path, script: &str) {
+    let staged = program.with_extension("new");
+    fs::write(&staged, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&staged, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(staged, program).unwrap();
+}
+
+#[test]
+fn a_reload_takes_over_without_a_gap() {
+    let supervisor = Supervisor::start("min_uptime = \"300ms\"");
+    let before = supervisor.child();
+    nobody_is_refused(&supervisor, || {
+        for _ in 0..5 {
+            let output = chatctl(supervisor.dir.path(), &["reload"]);
+            assert!(output.status.success(), "{}", stderr(&output));
+        }
+    });
+    let app = supervisor.app().unwrap();
+    assert_ne!(app["pid"], before);
+    assert_eq!((&app["restarts"], &app["last_reason"]), (&5.into(), &"asked to reload".into()));
+}
+
+#[test]
+fn bad_reloads_change_nothing() {
+    let supervisor = own_program("min_uptime = \"300ms\"\nlisten_timeout = \"2s\"");
+    let (program, child) = (supervisor.path("chatctl"), supervisor.child());
+    nobody_is_refused(&supervisor, || {
+        for (script, why) in [
+            ("exit 3", "exited with code 3"),
+            ("kill -SEGV $$", "SIGSEGV"),
+            ("exec sleep 60", "was not ready within 2s"),
+        ] {
+            replace(&program, script);
+            let output = chatctl(supervisor.dir.path(), &["reload"]);
+            assert_eq!(output.status.code(), Some(1), "{script}");
+            assert!(stderr(&output).contains(why), "{}", stderr(&output));
+        }
+        fs::remove_file(&program).unwrap();
+        let output = chatctl(supervisor.dir.path(), &["reload"]);
+        assert!(stderr(&output).contains("cannot open"), "{}", stderr(&output));
+        fs::write(supervisor.path("chat.toml"), config(supervisor.port, "wach = true")).unwrap();
+        let output = chatctl(supervisor.dir.path(), &["reload"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("did you mean `watch`?"), "{}", stderr(&output));
+    });
+    assert_eq!((supervisor.child(), &supervisor.app().unwrap()["restarts"]), (child, &0.into()));
+    // The program is gone and chat.toml is broken: what worked is held, and comes back all the same.
+    signal(child, "KILL");
+    assert_eq!(supervisor.restarted(1)["last_reason"], "killed by signal 9 (SIGKILL)");
+    assert!(supervisor.handshake().unwrap().contains("\"sid\""));
+}
+
+#[test]
+fn what_fails_after_it_took_over_is_rolled_back() {
+    let supervisor = own_program("min_uptime = \"3s\"");
+    let program = supervisor.path("chatctl");
+    let real = supervisor.path("real");
+    fs::copy(env!("CARGO_BIN_EXE_chatctl"), &real).unwrap();
+    // It serves as it should, and dies after a second.
+    replace(&program, &format!("(sleep 1; kill -ABRT $$) & exec {} \"$@\"", real.display()));
+    nobody_is_refused(&supervisor, || {
+        let output = chatctl(supervisor.dir.path(), &["reload"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(stderr(&output).contains("SIGABRT"), "{}", stderr(&output));
+        supervisor.restarted(2);
+    });
+    let app = supervisor.app().unwrap();
+    assert!(app["last_reason"].as_str().unwrap().ends_with("the last good one is back"), "{app}");
+    assert!(app["refused"].as_str().unwrap().contains("SIGABRT"), "{app}");
+    let page = String::from_utf8(chatctl(supervisor.dir.path(), &["status"]).stdout).unwrap();
+    assert!(page.contains("the last reload was refused"), "{page}");
+    let events = String::from_utf8(chatctl(supervisor.dir.path(), &["events", "-n", "50"]).stdout).unwrap();
+    assert!(events.contains("refused") && events.contains("SIGABRT"), "{events}");
+}
+
+#[test]
+fn orders_wait_for_their_effect_and_one_is_enough_at_a_time() {
+    let supervisor = Supervisor::start("min_uptime = \"2s\"");
+    let folder = supervisor.dir.path();
+    let order = |arguments: &[&str]| {
+        let output = chatctl(folder, arguments);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output))
+    };
+    let child = supervisor.child();
+    assert_eq!(order(&["restart"]).0, Some(0));
+    assert_ne!(supervisor.child(), child);
+    assert_eq!(order(&["stop", "chatting"]), (Some(0), "chatting: it is stopped\n".to_owned()));
+    assert_eq!(supervisor.app().unwrap()["pid"], serde_json::Value::Null);
+    assert!(order(&["reload"]).1.contains("it is stopped: start it"));
+    assert_eq!(order(&["start"]).0, Some(0));
+    assert_eq!(supervisor.app().unwrap()["state"], "online");
+    assert_eq!(order(&["stop", "nobody"]).0, Some(1));
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| order(&["reload"]));
+        until("the reload to be under way", || {
+            order(&["restart"]).1.contains("a reload is under way").then_some(())
+        });
+        assert_eq!(reload.join().unwrap().0, Some(0));
+    });
+    assert_eq!(order(&["shutdown"]).0, Some(0));
+    assert_eq!(order(&["status"]).0, Some(3));
+    assert!(supervisor.handshake().is_err());
+    let events = order(&["events", "--json", "-n", "100"]).1;
+    let whats: Vec<String> = events
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["what"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    for what in ["starting", "online", "restarting", "stopping", "stopped", "reloading", "kept"] {
+        assert!(whats.iter().any(|happened| happened == what), "{what} in {whats:?}");
+    }
+}
+
+#[test]
+fn a_hang_is_noticed_and_ended() {
+    let supervisor = Supervisor::start("");
+    let child = supervisor.child();
+    signal(child, "STOP");
+    let begun = std::time::Instant::now();
+    let app = supervisor.restarted(1);
+    let took = begun.elapsed();
+    assert!(app["last_reason"].as_str().unwrap().starts_with("did not answer 3 probes in a row"), "{app}");
+    // 5 s are promised; a machine that stalls gets some more.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(supervisor.handshake().unwrap().contains("\"sid\""));
+}
+
+#[test]
+fn a_ceiling_below_what_is_needed_is_said_and_restarts_nothing() {
+    let supervisor = Supervisor::start("max_memory_restart = \"1M\"\nmax_memory_kill = \"2M\"");
+    let app =
+        until("it to be recognised", || supervisor.app().filter(|app| app["memory_limit_too_low"] == true));
+    assert_eq!(app["restarts"], 0);
+    let page = String::from_utf8(chatctl(supervisor.dir.path(), &["status"]).stdout).unwrap();
+    assert!(page.contains("max_memory_restart 1M is less than it needs"), "{page}");
+}
