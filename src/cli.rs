@@ -54,6 +54,9 @@ pub(crate) enum Command {
     Logs(Read),
     /// Show what happened to the apps, when and why
     Events(Read),
+    /// Keep an app's log and sockets; what the supervisor starts
+    #[command(hide = true)]
+    Keep(Keep),
 }
 
 /// Which apps.
@@ -63,6 +66,17 @@ pub(crate) struct Apps {
     pub(crate) apps: Vec<String>,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
+}
+
+/// `chatctl keep`.
+#[derive(Debug, Args)]
+pub(crate) struct Keep {
+    /// The log file
+    pub(crate) log: PathBuf,
+    /// Bytes of a file, before it is put aside
+    pub(crate) size: u64,
+    /// Files that are kept aside
+    pub(crate) retain: u32,
 }
 
 /// `chatctl logs`, `chatctl events`.

@@ -1,6 +1,7 @@
 //! One short file per subcommand: wiring only.
 
 mod act;
+mod keep;
 mod log;
 mod read;
 mod serve;
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
         Command::Shutdown(args) => act::shut_down(&args),
         Command::Logs(args) => read::logs(&args),
         Command::Events(args) => read::events(&args),
+        Command::Keep(args) => keep::run(&args, inherited),
     }
 }
 

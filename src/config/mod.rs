@@ -112,6 +112,10 @@ pub(crate) struct App {
     pub(crate) listen_timeout: Duration,
     /// Time between SIGTERM and SIGKILL.
     pub(crate) kill_timeout: Duration,
+    /// Bytes of a log file, before it is put aside.
+    pub(crate) log_max_size: u64,
+    /// Log files that are kept aside.
+    pub(crate) log_retain: u32,
     /// Extra environment of the child.
     pub(crate) env: BTreeMap<String, String>,
 }

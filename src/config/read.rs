@@ -413,6 +413,10 @@ fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Pl
         ),
         listen_timeout: s.take(file, "listen_timeout", Duration::from_secs(10), parse::duration),
         kill_timeout: s.take(file, "kill_timeout", Duration::from_secs(5), parse::duration),
+        log_max_size: s.take(file, "log_max_size", 10 << 20, parse::size),
+        log_retain: s.take(file, "log_retain", 3, |v| {
+            parse::integer(v, 0, 1000).map(|n| u32::try_from(n).unwrap_or(0))
+        }),
         env: env(file, &mut s),
     };
     s.finish(file);

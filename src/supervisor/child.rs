@@ -5,7 +5,6 @@
 //! `X_CHATCTL=released`.
 
 use super::{
-    logs::Log,
     machine::Exit,
     tree,
     unix::{Notice, Notices},
@@ -13,12 +12,18 @@ use super::{
 };
 use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
 use std::{
-    io::{self, Write},
+    ffi::OsStr,
+    io::Write,
     os::{
         fd::OwnedFd,
         unix::{
+            ffi::OsStrExt,
             net::UnixStream,
             process::{CommandExt, ExitStatusExt},
         },
@@ -26,14 +31,20 @@ use std::{
     path::{Path, PathBuf},
     process::ExitStatus,
 };
-use tokio::process::Command;
+use tokio::{process::Command, task::JoinHandle};
 
 /// A running child.
 pub(super) struct Child {
     pub(super) pid: u32,
-    process: tokio::process::Child,
+    process: Process,
     notices: Notices,
     notify_path: PathBuf,
+}
+
+enum Process {
+    Own(Box<tokio::process::Child>),
+    /// An earlier supervisor started it: its end is seen, not how.
+    Adopted(JoinHandle<()>),
 }
 
 /// What a child does by itself.
@@ -50,10 +61,9 @@ impl Child {
     ///
     /// # Errors
     /// The program cannot be run, or its sockets and pipes not made.
-    pub(super) fn spawn(version: &Version, notify_path: PathBuf, log: &Log) -> Result<(Self, UnixStream)> {
+    pub(super) fn spawn(version: &Version, notify_path: PathBuf) -> Result<(Self, UnixStream)> {
         let notices = Notices::bind(&notify_path)?;
-        let (out, out_writer) = io::pipe()?;
-        let (err, err_writer) = io::pipe()?;
+        let held = &version.held;
         let (go, its_go) = UnixStream::pair()?;
         let program = version.executable();
         let mut command = std::process::Command::new(&program);
@@ -66,37 +76,72 @@ impl Child {
             .env("LISTEN_FDNAMES", "chat:control:go")
             .env_remove("LISTEN_PID")
             .stdin(version.text()?)
-            .stdout(out_writer)
-            .stderr(err_writer)
+            .stdout(held.out.try_clone()?)
+            .stderr(held.err.try_clone()?)
             .process_group(0);
         command.fd_mappings(vec![
-            FdMapping { parent_fd: OwnedFd::from(version.sockets.chat.try_clone()?), child_fd: 3 },
-            FdMapping { parent_fd: OwnedFd::from(version.sockets.control.try_clone()?), child_fd: 4 },
+            FdMapping { parent_fd: OwnedFd::from(held.sockets.chat.try_clone()?), child_fd: 3 },
+            FdMapping { parent_fd: OwnedFd::from(held.sockets.control.try_clone()?), child_fd: 4 },
             FdMapping { parent_fd: OwnedFd::from(its_go), child_fd: 5 },
         ])?;
         let process = Command::from(command)
             .spawn()
             .with_context(|| format!("cannot run {}", named(&program, &version.app.name)))?;
-        log.follow("out", out)?;
-        log.follow("err", err)?;
         let pid = process.id().context("the child has no pid")?;
-        Ok((Self { pid, process, notices, notify_path }, go))
+        Ok((Self { pid, process: Process::Own(Box::new(process)), notices, notify_path }, go))
+    }
+
+    /// Takes over one that runs already.
+    ///
+    /// # Errors
+    /// It is gone, or its readiness socket not to be had.
+    pub(super) fn adopt(pid: u32) -> Result<Self> {
+        let process = pidfd_open(pid_of(pid).context("no pid")?, PidfdFlags::empty())?;
+        let process = tokio::task::spawn_blocking(move || {
+            while let Err(Errno::INTR) = poll(&mut [PollFd::new(&process, PollFlags::IN)], None) {}
+        });
+        let environ = std::fs::read(format!("/proc/{pid}/environ"))?;
+        let notify =
+            environ.split(|byte| *byte == 0).find_map(|variable| variable.strip_prefix(b"NOTIFY_SOCKET="));
+        let notify_path = PathBuf::from(OsStr::from_bytes(notify.context("it has no readiness socket")?));
+        let notices = Notices::bind(&notify_path)?;
+        Ok(Self { pid, process: Process::Adopted(process), notices, notify_path })
+    }
+
+    /// Where it says how far it is.
+    pub(super) fn notify_path(&self) -> &Path {
+        &self.notify_path
     }
 
     /// Waits for what it does next; after [`News::Exited`] there is nothing more.
     pub(super) async fn news(&mut self) -> News {
         tokio::select! {
-            status = self.process.wait() => {
+            exit = self.process.ended() => {
                 // What it started and left behind goes with it.
                 tree::kill(self.pid);
                 tree::kill_strays(&format!("NOTIFY_SOCKET={}", self.notify_path.display()));
                 let _ = std::fs::remove_file(&self.notify_path);
-                News::Exited(match status {
-                    Ok(status) => Exit { code: status.code(), how: describe(status) },
-                    Err(error) => Exit { code: None, how: format!("cannot be waited for: {error}") },
-                })
+                News::Exited(exit)
             }
             notice = self.notices.next() => News::Said(notice),
+        }
+    }
+}
+
+impl Process {
+    async fn ended(&mut self) -> Exit {
+        match self {
+            Self::Own(process) => match process.wait().await {
+                Ok(status) => Exit { code: status.code(), how: describe(status) },
+                Err(error) => Exit { code: None, how: format!("cannot be waited for: {error}") },
+            },
+            Self::Adopted(process) => {
+                let _ = process.await;
+                Exit {
+                    code: None,
+                    how: "ended; how is not known, an earlier supervisor started it".to_owned(),
+                }
+            }
         }
     }
 }
@@ -108,9 +153,13 @@ pub(super) fn go(mut stream: &UnixStream) {
 
 /// Asks a child to go.
 pub(super) fn terminate(pid: u32) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+    if let Some(pid) = pid_of(pid) {
         let _ = kill_process(pid, Signal::TERM);
     }
+}
+
+fn pid_of(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
 fn named(program: &Path, app: &str) -> String {

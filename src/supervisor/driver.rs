@@ -104,6 +104,7 @@ impl Driver {
         tracing::info!(pid = std::process::id(), config = ?self.config.path, "supervising {} apps", self.units.len());
         self.watch();
         self.all(|| Event::Start);
+        self.reload("what was taken over is not what is there now", Unit::is_outdated);
         let mut sampling = interval(SAMPLE_EVERY);
         sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_done() {
@@ -171,7 +172,7 @@ impl Driver {
             Wish::Reload => {
                 self.chat_toml_changed(true);
                 if self.problems.is_empty() {
-                    self.reload("SIGHUP", |_| true);
+                    self.reload("SIGHUP", |_, _| true);
                 }
             }
             Wish::Reap => {
@@ -249,7 +250,7 @@ impl Driver {
         let changed = |unit: &mut Unit| Some((unit.name().to_owned(), unit.changes.take(now)?));
         let changed: Vec<_> = self.units.iter_mut().filter_map(changed).collect();
         for (app, what) in changed {
-            self.reload(&format!("{what} changed"), |unit| unit.name() == app);
+            self.reload(&format!("{what} changed"), |unit, _| unit.name() == app);
         }
         for unit in self.units.iter_mut().filter(|unit| unit.wake_at().is_some_and(|at| at <= now)) {
             unit.step(Event::Tick);

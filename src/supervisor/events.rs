@@ -1,6 +1,6 @@
 //! The history: what happened to the apps, when and why. Kept over restarts, bounded, one JSON object a line.
 
-use super::logs::Rotating;
+use super::{keeper::Bounds, logs::Rotating};
 use crate::control::types::Happened;
 use jiff::Timestamp;
 use std::{
@@ -11,6 +11,8 @@ use std::{
 
 /// The file, in the folder of the logs.
 const FILE: &str = "events.jsonl";
+/// Some ten thousand events.
+const BOUNDS: Bounds = Bounds { size: 2 << 20, retain: 1 };
 
 /// See the module.
 pub(super) struct Events(Mutex<Rotating>);
@@ -26,7 +28,7 @@ impl Events {
     /// # Errors
     /// It cannot be written.
     pub(super) fn open(state_dir: &Path) -> io::Result<Self> {
-        Rotating::open(file(state_dir)).map(Mutex::new).map(Self)
+        Rotating::open(file(state_dir), BOUNDS).map(Mutex::new).map(Self)
     }
 
     /// Adds one. What a full disk does not take is lost here, and still in the supervisor's own log.

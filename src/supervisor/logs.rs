@@ -1,21 +1,20 @@
 //! What a child writes, kept: every line of its standard output and error, with time and stream, in one file.
 //!
-//! Two threads a child block on its pipes until their end, so the last line before a death is there. The file is
-//! rotated by size and bounded in total. A full disk loses lines of the log, never a child.
+//! Two threads block on its pipes until their end, so the last line before a death is there. The file is put aside
+//! by size and bounded in total; one that somebody else moves away is made anew. A full disk loses lines of the
+//! log, and says how many as soon as it can; it never stops who writes.
 
+use super::keeper::Bounds;
 use jiff::ZonedDateTime;
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, PipeReader, Seek, SeekFrom, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    thread,
+    thread::{self, JoinHandle},
 };
 
-/// A file is put aside when it has grown to this.
-const FILE_SIZE: u64 = 10 << 20;
-/// How many are kept aside: the total stays under [`FILE_SIZE`] times one more.
-const KEPT: u32 = 3;
 /// A line longer than this is cut into several.
 const LINE_SIZE: usize = 64 << 10;
 
@@ -26,8 +25,10 @@ pub(super) struct Log(Arc<Mutex<Rotating>>);
 /// A file that is put aside when it has grown; a few older ones are kept.
 pub(super) struct Rotating {
     path: PathBuf,
+    bounds: Bounds,
     file: File,
-    size: u64,
+    /// Lines that the disk did not take.
+    lost: u64,
 }
 
 impl Log {
@@ -35,21 +36,21 @@ impl Log {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        Ok(Self(Arc::new(Mutex::new(Rotating::open(path)?))))
+    pub(super) fn open(path: PathBuf, bounds: Bounds) -> io::Result<Self> {
+        Ok(Self(Arc::new(Mutex::new(Rotating::open(path, bounds)?))))
     }
 
     /// Keeps what comes out of `pipe` until its end; `stream` is its name in the lines.
     ///
     /// # Errors
     /// No thread could be started.
-    pub(super) fn follow(&self, stream: &'static str, pipe: PipeReader) -> io::Result<()> {
+    pub(super) fn follow(&self, stream: &'static str, pipe: PipeReader) -> io::Result<JoinHandle<()>> {
         let log = self.clone();
         let keep = move || {
             // The pipe breaking is its end.
             let _ = log.copy(stream, BufReader::with_capacity(LINE_SIZE, pipe));
         };
-        thread::Builder::new().name(format!("log-{stream}")).spawn(keep).map(drop)
+        thread::Builder::new().name(format!("log-{stream}")).spawn(keep)
     }
 
     fn copy(&self, stream: &str, mut pipe: impl BufRead) -> io::Result<()> {
@@ -62,7 +63,7 @@ impl Log {
             if chunk.is_empty() {
                 break;
             }
-            let prefix = format!("{} {stream} | ", ZonedDateTime::now().strftime("%Y-%m-%dT%H:%M:%S%.3f%:z"));
+            let prefix = format!("{} {stream} | ", stamp());
             for line in chunk.split_inclusive(|byte| *byte == b'\n') {
                 if !begun {
                     lines.extend_from_slice(prefix.as_bytes());
@@ -90,7 +91,7 @@ impl Log {
 
     fn write(&self, lines: &[u8]) {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // What a full disk does not take is lost; there is nobody to tell but this very log.
+        // What is lost is told as soon as there is room for it.
         let _ = file.write(lines);
     }
 }
@@ -100,10 +101,9 @@ impl Rotating {
     ///
     /// # Errors
     /// It cannot be opened.
-    pub(super) fn open(path: PathBuf) -> io::Result<Self> {
+    pub(super) fn open(path: PathBuf, bounds: Bounds) -> io::Result<Self> {
         let file = open(&path)?;
-        let size = file.metadata()?.len();
-        Ok(Self { path, file, size })
+        Ok(Self { path, bounds, file, lost: 0 })
     }
 
     /// Adds whole lines.
@@ -111,23 +111,53 @@ impl Rotating {
     /// # Errors
     /// The disk does not take them.
     pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        if self.size > 0 && self.size + lines.len() as u64 > FILE_SIZE {
+        let written = self.try_write(lines);
+        if written.is_err() {
+            self.lost += lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+        }
+        written
+    }
+
+    fn try_write(&mut self, lines: &[u8]) -> io::Result<()> {
+        if !self.is_current() {
+            self.file = open(&self.path)?;
+        }
+        let size = self.file.metadata()?.len();
+        if size > 0 && size + lines.len() as u64 > self.bounds.size {
             self.rotate()?;
         }
-        self.file.write_all(lines)?;
-        self.size += lines.len() as u64;
-        Ok(())
+        if self.lost > 0 {
+            let note =
+                format!("{} err | chatctl: the disk was full: {} lines are lost\n", stamp(), self.lost);
+            self.file.write_all(note.as_bytes())?;
+            self.lost = 0;
+        }
+        self.file.write_all(lines)
+    }
+
+    /// Whether the open file is the one at the path: another keeper, or logrotate, may have put it aside.
+    fn is_current(&self) -> bool {
+        let id = |meta: io::Result<std::fs::Metadata>| meta.map(|meta| (meta.dev(), meta.ino())).ok();
+        id(self.file.metadata()) == id(std::fs::metadata(&self.path))
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        for n in (1..KEPT).rev() {
+        for n in (1..self.bounds.retain).rev() {
             let _ = std::fs::rename(aside(&self.path, n), aside(&self.path, n + 1));
         }
-        std::fs::rename(&self.path, aside(&self.path, 1))?;
+        if self.bounds.retain == 0 {
+            std::fs::remove_file(&self.path)?;
+        } else {
+            std::fs::rename(&self.path, aside(&self.path, 1))?;
+        }
         self.file = open(&self.path)?;
-        self.size = 0;
         Ok(())
     }
+}
+
+/// The time as it stands before each line.
+fn stamp() -> impl std::fmt::Display {
+    ZonedDateTime::now().strftime("%Y-%m-%dT%H:%M:%S%.3f%:z").to_string()
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -167,10 +197,15 @@ pub(crate) fn tail(path: &Path, count: usize) -> io::Result<Vec<String>> {
 mod tests {
     use super::*;
 
+    const BOUNDS: Bounds = Bounds { size: 10 << 20, retain: 3 };
+
     fn written(input: &[u8], capacity: usize) -> Vec<String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
-        Log::open(path.clone()).unwrap().copy("out", BufReader::with_capacity(capacity, input)).unwrap();
+        Log::open(path.clone(), BOUNDS)
+            .unwrap()
+            .copy("out", BufReader::with_capacity(capacity, input))
+            .unwrap();
         let lines = tail(&path, 1 << 20).unwrap();
         lines.iter().map(|line| line.split_once(" out | ").unwrap().1.to_owned()).collect()
     }
@@ -196,15 +231,29 @@ mod tests {
     fn the_total_is_bounded_and_the_newest_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
-        let log = Log::open(path.clone()).unwrap();
+        let log = Log::open(path.clone(), BOUNDS).unwrap();
         for n in 0..60u8 {
             log.write(&[vec![b'a' + n % 26; 1 << 20], vec![b'\n']].concat());
         }
         let sizes: Vec<u64> =
             std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).collect();
         assert_eq!(sizes.len(), 4);
-        assert!(sizes.iter().sum::<u64>() <= FILE_SIZE * 4, "{sizes:?}");
+        assert!(sizes.iter().sum::<u64>() <= BOUNDS.size * 4, "{sizes:?}");
         assert_eq!(tail(&path, 1).unwrap()[0].as_bytes()[0], b'a' + 59 % 26);
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("a.log"), dir.path().join("moved"));
+        let log = Log::open(path.clone(), BOUNDS).unwrap();
+        log.write(b"one\n");
+        std::fs::rename(&path, &moved).unwrap();
+        log.write(b"two\n");
+        assert_eq!(
+            (tail(&moved, 9).unwrap(), tail(&path, 9).unwrap()),
+            (vec!["one".to_owned()], vec!["two".to_owned()])
+        );
     }
 
     #[test]

@@ -110,6 +110,7 @@ impl Machine {
         match event {
             Event::Start if self.state == State::Stopped => self.put_on_duty(Which::Good, now),
             Event::Start => Vec::new(),
+            Event::Adopted => self.adopt(now),
             Event::Stop => self.stop(now),
             Event::StopNow => self.stop_now(now),
             Event::Restart(why, which) => self.restart(why, which, now),
@@ -139,6 +140,14 @@ impl Machine {
     fn again(&mut self, which: Which, now: Instant) -> Effects {
         self.restarts += 1;
         self.put_on_duty(which, now)
+    }
+
+    fn adopt(&mut self, now: Instant) -> Effects {
+        if self.state == State::Stopped {
+            self.last_id += 1;
+            self.begin(self.last_id, Which::Good, now);
+        }
+        Vec::new()
     }
 
     fn stop(&mut self, now: Instant) -> Effects {

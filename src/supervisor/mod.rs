@@ -15,6 +15,7 @@ mod detach;
 mod driver;
 pub(crate) mod events;
 pub(crate) mod follow;
+pub(crate) mod keeper;
 pub(crate) mod logs;
 mod machine;
 mod memory;
@@ -52,6 +53,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use unit::{Unit, Workplace};
 
+/// Longest wait for the keepers to write what was written last.
+const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Supervises the enabled apps until told to stop. `background`: it was detached, and gives up when an app does not
 /// come up the first time, because somebody waits for the outcome.
 ///
@@ -69,16 +73,20 @@ pub(crate) async fn run(config: Config, background: bool) -> Result<(), Failure>
         .map_err(|error| Failure::usage(format_args!("cannot write the history: {error}")))?;
     let place = Arc::new(Workplace::new(state.run(), events, reports)?);
     tree::adopt_orphans();
-    let units = units(&config, &state, &place)?;
+    let units = units(&config, &place)?;
     let path = config.state_dir.join(CONTROL);
     let listener = control_socket(&path).map_err(|error| Failure::usage(format_args!("{error:#}")))?;
     let done = CancellationToken::new();
     control::server::start(listener, questions, state.run(), done.clone())
         .map_err(|error| Failure::failed(format_args!("cannot serve the control API: {error}")))?;
+    let keepers = place.keepers.clone();
     let outcome = Driver::new(config, place, units, changes, background)?
         .run(Incoming { signals, reported, changed, asked })
         .await;
     let _ = std::fs::remove_file(&path);
+    // All that was written is in the logs when the keepers are gone.
+    keepers.close();
+    let _ = tokio::time::timeout(LAST_LINES, keepers.wait()).await;
     // The lock goes first: who was told that it is over may start the next at once.
     drop(state);
     done.cancel();
@@ -87,10 +95,9 @@ pub(crate) async fn run(config: Config, background: bool) -> Result<(), Failure>
 }
 
 /// Everything an app needs, made before any is started: all that is wrong is said at once.
-fn units(config: &Config, state: &StateDir, place: &Arc<Workplace>) -> Result<Vec<Unit>, Failure> {
+fn units(config: &Config, place: &Arc<Workplace>) -> Result<Vec<Unit>, Failure> {
     let (mut units, mut problems) = (Vec::new(), Vec::new());
     for app in config.enabled() {
-        state.clear_orphan(&app.name, app.kill_timeout);
         match Unit::new(config, app, place) {
             Ok(unit) => units.push(unit),
             Err(error) => problems.push(format!("{}: {error:#}", app.name)),

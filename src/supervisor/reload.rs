@@ -76,12 +76,14 @@ impl Driver {
     }
 
     /// Reloads an app whose files changed, or every app.
-    pub(super) fn reload(&mut self, why: &str, concerned: impl Fn(&Unit) -> bool) {
+    pub(super) fn reload(&mut self, why: &str, concerned: impl Fn(&Unit, &Config) -> bool) {
         if self.stopping {
             return;
         }
         let mut refused = Vec::new();
-        for unit in self.units.iter_mut().filter(|unit| concerned(unit) && !unit.is(State::Stopped)) {
+        for unit in
+            self.units.iter_mut().filter(|unit| concerned(unit, &self.config) && !unit.is(State::Stopped))
+        {
             if let Err(error) = unit.reload(&self.config, why) {
                 refused.push(format!("{}: {error:#}", unit.name()));
             }
@@ -96,6 +98,12 @@ impl Driver {
 }
 
 impl Unit {
+    /// Whether what runs is not what chat.toml and the program's file say now: it was taken over.
+    pub(super) fn is_outdated(&self, config: &Config) -> bool {
+        let app = config.enabled().find(|app| app.name == self.name());
+        !self.good.is_current() || app.is_some_and(|app| !self.agrees(config, app))
+    }
+
     /// Whether it runs, or is about to, as chat.toml says.
     fn agrees(&self, config: &Config, app: &crate::config::App) -> bool {
         self.new.as_ref().unwrap_or(&self.good).agrees(config, app)

@@ -19,8 +19,6 @@ pub(super) struct Sockets {
     pub(super) chat: TcpListener,
     /// Where the child answers questions after its health.
     pub(super) control: UnixListener,
-    /// Where clients were to connect, as configured.
-    pub(super) address: SocketAddr,
 }
 
 impl Sockets {
@@ -29,8 +27,8 @@ impl Sockets {
     /// # Errors
     /// Says which socket, why, and what to do.
     pub(super) fn bind(app: &str, address: SocketAddr, run: &Path) -> Result<Self> {
-        let control = unix::listener(&client::stats_socket(run, app))?;
-        Ok(Self { chat: listen(address)?, control, address })
+        let chat = listen(address)?;
+        Ok(Self { chat, control: unix::listener(&client::stats_socket(run, app))? })
     }
 
     /// The same, for clients elsewhere.
@@ -38,7 +36,22 @@ impl Sockets {
     /// # Errors
     /// As [`Sockets::bind`].
     pub(super) fn moved(&self, address: SocketAddr) -> Result<Self> {
-        Ok(Self { chat: listen(address)?, control: self.control.try_clone()?, address })
+        Ok(Self { chat: listen(address)?, control: self.control.try_clone()? })
+    }
+
+    /// The same sockets, once more.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        Ok(Self { chat: self.chat.try_clone()?, control: self.control.try_clone()? })
+    }
+
+    /// Whether it is here that clients are to connect.
+    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
+        self.chat.local_addr().is_ok_and(|bound| {
+            bound.ip() == address.ip() && (address.port() == 0 || bound.port() == address.port())
+        })
     }
 }
 

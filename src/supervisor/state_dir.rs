@@ -60,24 +60,20 @@ impl StateDir {
     pub(super) fn run(&self) -> PathBuf {
         self.root.join("run")
     }
+}
 
-    /// Stops the child that an earlier supervisor left behind when it was killed: it still has the port. Gracefully,
-    /// and after `patience` by force.
-    pub(super) fn clear_orphan(&self, app: &str, patience: Duration) {
-        let Some(pid) = recorded(&self.run(), app) else { return };
-        tracing::warn!(
-            app,
-            pid = pid.as_raw_pid(),
-            "stopping the child that a killed supervisor left behind"
-        );
-        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-        for (signal, patience) in [(Signal::TERM, patience), (Signal::KILL, Duration::from_secs(5))] {
-            let _ = pidfd_send_signal(&process, signal);
-            let mut end = [PollFd::new(&process, PollFlags::IN)];
-            let patience = Timespec::try_from(patience).ok();
-            if poll(&mut end, patience.as_ref()).is_ok_and(|ended| ended > 0) {
-                break;
-            }
+/// Stops the child that an earlier supervisor left behind when it was killed: it still has the port. Gracefully,
+/// and after `patience` by force.
+pub(super) fn clear_orphan(run: &Path, app: &str, patience: Duration) {
+    let Some(pid) = recorded(run, app) else { return };
+    tracing::warn!(app, pid = pid.as_raw_pid(), "stopping the child that a killed supervisor left behind");
+    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    for (signal, patience) in [(Signal::TERM, patience), (Signal::KILL, Duration::from_secs(5))] {
+        let _ = pidfd_send_signal(&process, signal);
+        let mut end = [PollFd::new(&process, PollFlags::IN)];
+        let patience = Timespec::try_from(patience).ok();
+        if poll(&mut end, patience.as_ref()).is_ok_and(|ended| ended > 0) {
+            break;
         }
     }
 }
@@ -112,7 +108,22 @@ pub(super) fn forget(run: &Path, app: &str, pid: Option<u32>) {
     }
 }
 
-/// The recorded child, if that very process still lives.
+/// The child that an earlier supervisor left behind, if that very process still lives.
+pub(super) fn left_behind(run: &Path, app: &str) -> Option<u32> {
+    recorded(run, app).and_then(|pid| u32::try_from(pid.as_raw_pid()).ok())
+}
+
+/// Removes the readiness sockets of children that are gone.
+pub(super) fn clear_notify_sockets(run: &Path, app: &str, in_use: Option<&Path>) {
+    for entry in fs::read_dir(run).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_str().and_then(|name| name.strip_prefix(app)?.strip_suffix(".notify"));
+        if name.is_some_and(|middle| middle.starts_with('.')) && Some(path.as_path()) != in_use {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
 fn recorded(run: &Path, app: &str) -> Option<Pid> {
     let text = fs::read_to_string(pid_file(run, app)).ok()?;
     let (pid, start) = text.trim().split_once(' ')?;

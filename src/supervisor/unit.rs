@@ -7,7 +7,7 @@ use super::{
     ceiling::{Ceiling, Limits, Verdict},
     child::{self, Child, News},
     events::Events,
-    logs::Log,
+    keeper::{Bounds, Held, Place},
     machine::{Effect, Event, Exit, Id, Machine, Rules, State, Which},
     memory::Usage,
     orders::Order,
@@ -27,7 +27,7 @@ use std::{
     collections::BTreeMap,
     hash::{BuildHasher, Hasher, RandomState},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -35,7 +35,7 @@ use std::{
     time::Instant,
 };
 use tokio::sync::mpsc;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 /// What all units have in common.
 pub(super) struct Workplace {
@@ -47,6 +47,8 @@ pub(super) struct Workplace {
     pub(super) reports: mpsc::Sender<Report>,
     /// What happened, for people to read later.
     pub(super) events: Events,
+    /// Watches over the keepers; done when the last one is.
+    pub(super) keepers: TaskTracker,
 }
 
 impl Workplace {
@@ -55,7 +57,7 @@ impl Workplace {
     pub(super) fn new(run: PathBuf, events: Events, reports: mpsc::Sender<Report>) -> Result<Self, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::failed(format_args!("cannot find the chatctl program: {error}")))?;
-        Ok(Self { program, run, reports, events })
+        Ok(Self { program, run, reports, events, keepers: TaskTracker::new() })
     }
 }
 
@@ -92,7 +94,6 @@ pub(super) struct Unit {
     /// Changes of its files.
     pub(super) changes: Quiet,
     key: u64,
-    log: Log,
     ceiling: Ceiling,
     place: Arc<Workplace>,
 }
@@ -104,25 +105,43 @@ pub(super) struct Running {
     pub(super) probed: Option<Answer>,
     failures: u32,
     ready: Option<Instant>,
-    go: UnixStream,
+    /// Where it is told to go to work; an adopted one is at work.
+    go: Option<UnixStream>,
     probing: Option<AbortOnDropHandle<()>>,
 }
 
 impl Unit {
-    /// Binds its sockets and opens its log.
+    /// Binds its sockets and starts its keeper, or takes over from an earlier supervisor's keeper.
     ///
     /// # Errors
     /// Says what could not be had and what to do.
     pub(super) fn new(config: &Config, app: &App, place: &Arc<Workplace>) -> anyhow::Result<Self> {
         static UNITS: AtomicU64 = AtomicU64::new(1);
         let log_file = config.log_file(&app.name);
-        let log = Log::open(log_file.clone())
-            .map_err(|error| anyhow::anyhow!("cannot write {}: {error}", log_file.display()))?;
-        let sockets = Arc::new(Sockets::bind(&app.name, app.listen, &place.run)?);
-        Ok(Self {
+        let keeps = keeps(&log_file, app, place);
+        let (held, orphan) = match Held::adopt(keeps.clone(), &place.keepers) {
+            Some(held) => (held, state_dir::left_behind(&place.run, &app.name)),
+            None => {
+                state_dir::clear_orphan(&place.run, &app.name, app.kill_timeout);
+                let sockets = Sockets::bind(&app.name, app.listen, &place.run)?;
+                (Held::new(sockets, keeps.clone(), &place.keepers)?, None)
+            }
+        };
+        let orphan = orphan.and_then(|pid| Child::adopt(pid).ok());
+        state_dir::clear_notify_sockets(&place.run, &app.name, orphan.as_ref().map(Child::notify_path));
+        let good = match &orphan {
+            Some(orphan) => Version::adopted(config, app, &place.program, held, orphan.pid)?,
+            None if held.sockets.is_at(app.listen) => Version::new(config, app, &place.program, held)?,
+            None => {
+                let sockets = held.sockets.moved(app.listen)?;
+                let held = Held::new(sockets, keeps, &place.keepers)?;
+                Version::new(config, app, &place.program, held)?
+            }
+        };
+        let mut unit = Self {
             leaving: false,
-            machine: Machine::new(rules(app), Instant::now()),
-            good: Arc::new(Version::new(config, app, &place.program, sockets)?),
+            machine: Machine::new(rules(&good.app), Instant::now()),
+            good: Arc::new(good),
             new: None,
             children: BTreeMap::new(),
             log_file,
@@ -131,10 +150,22 @@ impl Unit {
             ceiling_too_low: false,
             changes: Quiet::default(),
             key: UNITS.fetch_add(1, Relaxed),
-            log,
             ceiling: Ceiling::default(),
             place: place.clone(),
-        })
+        };
+        if let Some(orphan) = orphan {
+            unit.take_over(orphan);
+        }
+        Ok(unit)
+    }
+
+    /// A child that an earlier supervisor left behind goes on as it is.
+    fn take_over(&mut self, child: Child) {
+        self.step(Event::Adopted);
+        let Some((id, _)) = self.machine.duty() else { return };
+        self.attend(id, child, None);
+        self.tell("taken over", Some("an earlier supervisor left it behind".to_owned()));
+        self.is_ready(id);
     }
 
     pub(super) fn name(&self) -> &str {
@@ -152,12 +183,23 @@ impl Unit {
     /// The new address or program cannot be had; everything stays as it was.
     pub(super) fn prepare(&mut self, config: &Config, app: &App) -> anyhow::Result<()> {
         let latest = self.new.as_ref().unwrap_or(&self.good);
-        let sockets = [latest, &self.good].into_iter().find(|version| version.sockets.address == app.listen);
-        let sockets = match sockets {
-            Some(version) => version.sockets.clone(),
-            None => Arc::new(latest.sockets.moved(app.listen)?),
+        let keeps = keeps(&self.log_file, app, &self.place);
+        let fits = |version: &&Arc<Version>| {
+            version.held.sockets.is_at(app.listen) && version.held.bounds() == keeps.bounds
         };
-        let version = Arc::new(Version::new(config, app, &self.place.program, sockets)?);
+        let held = match [latest, &self.good].into_iter().find(fits) {
+            Some(version) => version.held.clone(),
+            None => {
+                let there = latest.held.sockets.is_at(app.listen);
+                let sockets = if there {
+                    latest.held.sockets.again()?
+                } else {
+                    latest.held.sockets.moved(app.listen)?
+                };
+                Held::new(sockets, keeps, &self.place.keepers)?
+            }
+        };
+        let version = Arc::new(Version::new(config, app, &self.place.program, held)?);
         self.machine.set_rules(rules(app));
         self.changes.clear();
         if self.is(State::Stopped) {
@@ -221,40 +263,48 @@ impl Unit {
             (Which::New, Some(new)) => new.clone(),
             _ => self.good.clone(),
         };
-        let notify = self.place.run.join(format!("{}.{id}.notify", self.name()));
-        let (unit, reports) = (self.key, self.place.reports.clone());
-        let report = move |news| Report { unit, child: id, what: Told::News(news) };
-        let (mut child, stream) = match Child::spawn(&version, notify, &self.log) {
-            Ok(spawned) => spawned,
+        // Its supervisor is in the name: a child that was taken over has its own.
+        let notify = format!("{}.{}-{id}.notify", self.name(), std::process::id());
+        match Child::spawn(&version, self.place.run.join(notify)) {
+            Ok((child, stream)) => {
+                self.attend(id, child, Some(stream));
+                if go {
+                    self.put_to_work(id);
+                }
+            }
             Err(error) => {
                 let exit = Exit { code: None, how: format!("could not be started: {error:#}") };
-                tokio::spawn(async move { reports.send(report(News::Exited(exit))).await });
-                return;
+                let what = Told::News(News::Exited(exit));
+                let (report, reports) =
+                    (Report { unit: self.key, child: id, what }, self.place.reports.clone());
+                tokio::spawn(async move { reports.send(report).await });
             }
-        };
-        let pid = child.pid;
+        }
+    }
+
+    /// Listens to a child until its end.
+    fn attend(&mut self, id: Id, mut child: Child, go: Option<UnixStream>) {
+        let (pid, unit, reports) = (child.pid, self.key, self.place.reports.clone());
         tokio::spawn(async move {
             loop {
                 let news = child.news().await;
                 let last = matches!(news, News::Exited(_));
-                if reports.send(report(news)).await.is_err() || last {
+                let report = Report { unit, child: id, what: Told::News(news) };
+                if reports.send(report).await.is_err() || last {
                     break;
                 }
             }
         });
         let usage = Usage::default();
-        let running =
-            Running { pid, usage, probed: None, failures: 0, ready: None, go: stream, probing: None };
+        let running = Running { pid, usage, probed: None, failures: 0, ready: None, go, probing: None };
         self.children.insert(id, running);
-        if go {
-            self.put_to_work(id);
-        }
     }
 
     fn put_to_work(&mut self, id: Id) {
         if let Some(running) = self.children.get(&id) {
-            child::go(&running.go);
+            // In this order: were the supervisor killed in between, the child would end by itself.
             state_dir::record(&self.place.run, self.name(), running.pid);
+            running.go.iter().for_each(child::go);
         }
     }
 
@@ -367,6 +417,11 @@ impl Unit {
         let gone = self.machine.restarts() > 0 || self.is(State::Stopped) || self.is(State::Backoff);
         gone.then(|| format!("{}: {}", self.name(), self.machine.reason().unwrap_or("stopped")))
     }
+}
+
+fn keeps(log: &Path, app: &App, place: &Workplace) -> Place {
+    let bounds = Bounds { size: app.log_max_size, retain: app.log_retain };
+    Place { path: place.run.join(format!("{}.keep", app.name)), log: log.to_owned(), bounds }
 }
 
 fn rules(app: &App) -> Rules {

@@ -64,11 +64,11 @@ fn each_foreign_crate_has_one_home() {
         ("cli.rs", &["clap::"][..]),
         ("supervisor/watch.rs", &["notify::", "globset::"]),
         ("supervisor/memory.rs", &["sysinfo::"]),
-        ("supervisor/child.rs", &["command_fds::"]),
         ("server/", &["socketioxide", "engineioxide", "tower_http::", "tokio_tungstenite"]),
+        ("supervisor/cron.rs", &["croner::", "chrono::"]),
         ("config/", &["toml::"]),
     ] {
-        // The configuration checks globs when it reads them; sd_notify is another crate than notify.
+        // The configuration checks globs and schedules when it reads them; sd_notify is another crate than notify.
         let at_home = |file: &str| file.starts_with(home) || file == "config/parse.rs";
         let words: Vec<String> = words.iter().map(|word| format!(" {word}")).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -133,7 +133,7 @@ fn orders_wait_for_their_effect_and_one_is_enough_at_a_time() {
     std::thread::scope(|scope| {
         let reload = scope.spawn(|| order(&["reload"]));
         until("the reload to be under way", || {
-            order(&["restart"]).1.contains("a reload is under way").then_some(())
+            order(&["start"]).1.contains("a reload is under way").then_some(())
         });
         assert_eq!(reload.join().unwrap().0, Some(0));
     });

@@ -153,17 +153,65 @@ fn a_broken_chat_toml_changes_nothing_and_a_good_one_is_taken_over() {
 }
 
 #[test]
-fn what_a_killed_supervisor_left_behind_is_replaced() {
-    let mut first = Supervisor::start("");
-    let orphan = first.child();
-    signal(first.pid(), "KILL");
-    first.ended();
-    first.process = None;
-    assert!(first.handshake().unwrap().contains("\"sid\""), "the orphan still serves");
-    let second = first.launch();
-    assert_ne!(second.child(), orphan);
-    assert!(second.log().contains("left behind"), "{}", second.log());
-    assert!(second.handshake().unwrap().contains("\"sid\""));
+fn a_killed_supervisor_takes_nothing_with_it_and_the_next_takes_over() {
+    let mut supervisor = Supervisor::start("");
+    let child = supervisor.child();
+    for round in 1..=5 {
+        signal(supervisor.pid(), "KILL");
+        supervisor.ended();
+        assert!(supervisor.handshake().unwrap().contains("\"sid\""), "the chat goes on");
+        supervisor = supervisor.launch();
+        assert_eq!(supervisor.child(), child, "round {round}: {}", supervisor.log());
+    }
+    // It is a child like any other: stopped cleanly, its log complete, its successor started when it dies.
+    signal(child, "KILL");
+    let app = supervisor.restarted(1);
+    assert!(app["last_reason"].as_str().unwrap().contains("an earlier supervisor started it"), "{app}");
+    let stopped = chatctl(supervisor.dir.path(), &["shutdown"]);
+    assert!(stopped.status.success(), "{}", stderr(&stopped));
+    assert!(supervisor.ended().success());
+    assert!(supervisor.handshake().is_err());
+    let log = fs::read_to_string(supervisor.path("state/logs/chatting.log")).unwrap();
+    assert_eq!(log.matches("listening on http://").count(), 2, "{log}");
+    assert!(log.contains("SIGTERM: stopping"), "{log}");
+    let left: Vec<_> =
+        fs::read_dir(supervisor.path("state/run")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".notify")), "{left:?}");
+}
+
+#[test]
+fn what_was_left_behind_is_reloaded_when_chat_toml_is_another_by_then() {
+    let mut supervisor = Supervisor::start("");
+    let child = supervisor.child();
+    signal(supervisor.pid(), "KILL");
+    supervisor.ended();
+    fs::write(supervisor.path("chat.toml"), config(supervisor.port, "max_memory_restart = \"200M\""))
+        .unwrap();
+    let supervisor = supervisor.launch();
+    let app = supervisor.restarted(1);
+    assert_ne!(app["pid"], child);
+    assert_eq!(app["memory_limit_bytes"], 209_715_200);
+}
+
+#[test]
+fn a_killed_keeper_is_replaced_and_no_line_is_lost() {
+    let supervisor = Supervisor::start("");
+    let keeper = || {
+        let children = format!("/proc/{0}/task/{0}/children", supervisor.pid());
+        let children = fs::read_to_string(children).unwrap();
+        let is_keeper = |pid: &u32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "chatctl-keep")
+        };
+        children.split_whitespace().filter_map(|pid| pid.parse().ok()).find(is_keeper)
+    };
+    let first: u32 = until("the keeper", keeper);
+    signal(first, "KILL");
+    until("another keeper", || keeper().filter(|pid| *pid != first));
+    chatctl(supervisor.dir.path(), &["restart"]);
+    until("the lines of the second start", || {
+        let log = fs::read_to_string(supervisor.path("state/logs/chatting.log")).unwrap();
+        (log.matches("listening on http://").count() == 2).then_some(())
+    });
 }
 
 #[test]

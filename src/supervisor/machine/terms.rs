@@ -61,6 +61,8 @@ pub(in crate::supervisor) struct Exit {
 pub(in crate::supervisor) enum Event {
     /// It is to run.
     Start,
+    /// A child is on duty already: an earlier supervisor started it.
+    Adopted,
     /// It is not to run.
     Stop,
     /// It is to be stopped without waiting any longer.

@@ -120,6 +120,14 @@ fn unstable_lives_wait_longer_and_longer_and_it_never_gives_up() {
 }
 
 #[test]
+fn a_child_that_is_there_already_is_taken_over() {
+    let mut stage = Stage::new();
+    stage.check(Event::Adopted, &[], "starting").check(Event::Ready(1), &[], "online");
+    stage.check(Event::Adopted, &[], "online").check(exit(1), &[duty(2, Good)], "starting");
+    assert_eq!(stage.machine.restarts(), 1);
+}
+
+#[test]
 fn some_exits_are_meant() {
     let mut stage = Stage::online();
     let meant = Event::Exited(1, Exit { code: Some(42), how: "exited with code 42".into() });

@@ -1,0 +1,228 @@
+//! The keeper: one small process an app, which holds what must outlive a supervisor. It writes the log, and has the
+//! listening sockets: when a supervisor is killed, the chat goes on, its log is kept, and the next supervisor asks the
+//! keeper for the sockets and takes the chat over as it is.
+//!
+//! ```text
+//! child -> pipes -> keeper -> log file                   supervisor -- connects --> keeper
+//!                                                        supervisor <- sockets, pipes (SCM_RIGHTS, unix(7)) --
+//! ```
+//!
+//! It ends by itself when nobody can write to the pipes any more: no supervisor is left, and no child. One that dies
+//! is replaced; the supervisor holds the same pipes, so nothing is lost.
+
+use super::{logs::Log, sockets::Sockets, unix};
+use anyhow::{Context, Result, ensure};
+use command_fds::{CommandFdExt, FdMapping};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
+};
+use std::{
+    collections::VecDeque,
+    fs::{File, OpenOptions},
+    io::{self, IoSlice, IoSliceMut, PipeReader, PipeWriter},
+    mem::MaybeUninit,
+    net::TcpListener,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        unix::{
+            net::{UnixListener, UnixStream},
+            process::CommandExt,
+        },
+    },
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Weak},
+    thread,
+    time::Duration,
+};
+use tokio::io::AsyncReadExt;
+use tokio_util::task::TaskTracker;
+
+/// What a keeper hands over: the two sockets, and the reading ends of the two pipes.
+const HANDED: usize = 4;
+/// Supervisors that are remembered as connected; earlier ones are gone.
+const CONNECTED: usize = 4;
+/// Longest wait for a keeper to hand over.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Before a keeper that died is replaced.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How much of a log is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Bytes of a file, before it is put aside.
+    pub(crate) size: u64,
+    /// Files that are kept aside.
+    pub(crate) retain: u32,
+}
+
+/// What is held for an app: by the supervisor, and by its keeper.
+pub(super) struct Held {
+    pub(super) sockets: Sockets,
+    /// Where the children's standard output and error go.
+    pub(super) out: PipeWriter,
+    pub(super) err: PipeWriter,
+    readers: [OwnedFd; 2],
+    place: Place,
+}
+
+/// Where an app's keeper is, and how it keeps.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    pub(super) log: PathBuf,
+    pub(super) bounds: Bounds,
+}
+
+impl Held {
+    /// Makes pipes for these sockets, and starts a keeper for both.
+    ///
+    /// # Errors
+    /// There are no descriptors left, or the keeper's socket cannot be had.
+    pub(super) fn new(sockets: Sockets, place: Place, keepers: &TaskTracker) -> Result<Arc<Self>> {
+        let (out_reader, out) = io::pipe()?;
+        let (err_reader, err) = io::pipe()?;
+        let held =
+            Arc::new(Self { sockets, out, err, readers: [out_reader.into(), err_reader.into()], place });
+        let keeper = held.start()?;
+        keepers.spawn(keep_up(keeper, Arc::downgrade(&held)));
+        Ok(held)
+    }
+
+    /// Takes over what a keeper holds that an earlier supervisor left behind, if there is one.
+    pub(super) fn adopt(place: Place, keepers: &TaskTracker) -> Option<Arc<Self>> {
+        let keeper = UnixStream::connect(&place.path).ok()?;
+        let taken = take(&keeper, place);
+        let held =
+            taken.inspect_err(|error| tracing::warn!("a keeper does not hand over: {error:#}")).ok()?;
+        let held = Arc::new(held);
+        keepers.spawn(keep_up(keeper, Arc::downgrade(&held)));
+        Some(held)
+    }
+
+    /// How its log is kept.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.place.bounds
+    }
+
+    /// Starts a keeper, in the place of an earlier one, and connects to it.
+    fn start(&self) -> Result<UnixStream> {
+        let listener = unix::listener(&self.place.path)?;
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg0("chatctl")
+            .arg("keep")
+            .arg(&self.place.log)
+            .arg(self.place.bounds.size.to_string())
+            .arg(self.place.bounds.retain.to_string())
+            .env("LISTEN_FDS", "3")
+            .env("LISTEN_FDNAMES", "chat:control:keep")
+            .env_remove("LISTEN_PID")
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(self.readers[0].try_clone()?)
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .process_group(0);
+        let chat = self.sockets.chat.try_clone()?.into();
+        let control = self.sockets.control.try_clone()?.into();
+        let fds: [OwnedFd; HANDED] = [chat, control, listener.into(), self.readers[1].try_clone()?];
+        let mappings =
+            fds.into_iter().zip(3..).map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
+        command.fd_mappings(mappings.collect())?;
+        // It is reaped with all that ends below the supervisor; what tells of its end is the connection.
+        command.spawn().context("cannot start the keeper of the log")?;
+        Ok(UnixStream::connect(&self.place.path)?)
+    }
+}
+
+/// Replaces a keeper that ends before what it holds is given up.
+async fn keep_up(mut keeper: UnixStream, held: Weak<Held>) {
+    loop {
+        ended(keeper).await;
+        let Some(held) = held.upgrade() else { return };
+        tracing::warn!(log = ?held.place.log, "the keeper of the log has ended; starting another");
+        tokio::time::sleep(PAUSE).await;
+        keeper = match held.start() {
+            Ok(keeper) => keeper,
+            Err(error) => return tracing::error!("no keeper of the log: {error:#}"),
+        };
+    }
+}
+
+async fn ended(keeper: UnixStream) {
+    let _ = keeper.set_nonblocking(true);
+    if let Ok(mut keeper) = tokio::net::UnixStream::from_std(keeper) {
+        while keeper.read_u8().await.is_ok() {}
+    }
+}
+
+fn take(keeper: &UnixStream, place: Place) -> Result<Held> {
+    keeper.set_read_timeout(Some(PATIENCE))?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut byte = [0];
+    recvmsg(keeper, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let rights = |message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    };
+    let fds: Vec<OwnedFd> = control.drain().filter_map(rights).flatten().collect();
+    let fds: [OwnedFd; HANDED] = fds.try_into().map_err(|_| anyhow::anyhow!("it sent something else"))?;
+    let [chat, control, out, err] = fds;
+    let writer = |reader: &OwnedFd| -> Result<PipeWriter> {
+        let pipe = OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", reader.as_raw_fd()))?;
+        Ok(PipeWriter::from(OwnedFd::from(pipe)))
+    };
+    let sockets = Sockets { chat: TcpListener::from(chat), control: UnixListener::from(control) };
+    ensure!(sockets.chat.local_addr().is_ok(), "what it sent is no listener");
+    Ok(Held { sockets, out: writer(&out)?, err: writer(&err)?, readers: [out, err], place })
+}
+
+/// The keeper's own life: keeps the log until nobody can write to it any more. Standard input is the children's
+/// standard output, descriptor 6 their standard error.
+///
+/// # Errors
+/// The log cannot be opened, or the pipes are not there.
+pub(crate) fn run(
+    chat: TcpListener,
+    control: UnixListener,
+    keep: UnixListener,
+    log: &Path,
+    bounds: Bounds,
+) -> Result<()> {
+    let _ = rustix::thread::set_name(c"chatctl-keep");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _context = runtime.enter();
+    // It ends with those it keeps for, not with the signals that are meant for them.
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds =
+        [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup(), SignalKind::user_defined1()];
+    let _deaf = kinds.map(signal);
+    let reopened =
+        |fd: u32| File::open(format!("/proc/self/fd/{fd}")).map(|pipe| PipeReader::from(OwnedFd::from(pipe)));
+    let (out, err) = (reopened(0)?, reopened(6)?);
+    let readers = [out.try_clone()?, err.try_clone()?];
+    let hand_over = move || {
+        let handed = [chat.as_fd(), control.as_fd(), readers[0].as_fd(), readers[1].as_fd()];
+        let mut connected = VecDeque::new();
+        for stream in keep.incoming().flatten() {
+            if give(&stream, handed).is_ok() {
+                connected.push_back(stream);
+                connected.drain(..connected.len().saturating_sub(CONNECTED));
+            }
+        }
+    };
+    let log = Log::open(log.to_owned(), bounds)?;
+    thread::Builder::new().name("keeper".to_owned()).spawn(hand_over)?;
+    let following = [log.follow("out", out)?, log.follow("err", err)?];
+    following.into_iter().for_each(|thread| drop(thread.join()));
+    Ok(())
+}
+
+fn give(stream: &UnixStream, handed: [BorrowedFd<'_>; HANDED]) -> rustix::io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&handed));
+    sendmsg(stream, &[IoSlice::new(b"k")], &mut control, SendFlags::empty())
+}
