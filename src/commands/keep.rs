@@ -12,11 +12,11 @@ use std::{
 };
 
 pub(crate) fn run(args: &Keep, inherited: Inherited) -> Result<ExitCode, Failure> {
-    let (Some(chat), Some(control), Some(keep)) = (inherited.chat, inherited.control, inherited.go) else {
+    let (Some(control), Some(keep)) = (inherited.control, inherited.go) else {
         return Err(Failure::usage("this is what a supervisor starts: it has no sockets to keep"));
     };
     let keep = UnixListener::from(OwnedFd::from(keep));
     let bounds = Bounds { size: args.size, retain: args.retain };
-    keeper::run(chat, control, keep, &args.log, bounds)?;
+    keeper::run(inherited.chat, control, keep, &args.log, bounds)?;
     Ok(ExitCode::SUCCESS)
 }

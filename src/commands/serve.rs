@@ -12,11 +12,12 @@ pub(crate) fn run(args: &Serve, inherited: Inherited) -> Result<ExitCode, Failur
     super::log::start(inherited.control.is_none());
     let config = load(args)?;
     let app = find(&config, args.app.as_deref())?;
-    let settings = Settings {
-        profile: args.profile.unwrap_or(app.profile),
-        listen: args.listen.unwrap_or(app.listen),
-        server: config.server.clone(),
+    let Some(listen) = args.listen.or(app.listen) else {
+        let problem = format!("{} is a program of its own: `chatctl supervise` runs it", app.name);
+        return Err(Failure::usage(problem));
     };
+    let settings =
+        Settings { profile: args.profile.unwrap_or(app.profile), listen, server: config.server.clone() };
     server::run(settings, inherited)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -38,6 +39,9 @@ fn find<'a>(config: &'a Config, name: Option<&str>) -> Result<&'a App, Failure> 
             Failure::usage(format_args!("no app named {name}"))
                 .hint(format_args!("the configuration has: {}", known()))
         }),
-        None => config.enabled().next().ok_or_else(|| Failure::usage("the configuration has no enabled app")),
+        None => config
+            .enabled()
+            .find(|app| app.command.is_none())
+            .ok_or_else(|| Failure::usage("the configuration has no enabled chat server")),
     }
 }

@@ -4,6 +4,7 @@
 //! sees an unchecked value; the default configuration *is* the `chat.toml` at the top of the repository.
 //! Keys keep the names of pm2's ecosystem file where pm2 has the thing.
 
+mod apps;
 mod parse;
 mod read;
 
@@ -82,8 +83,10 @@ pub(crate) struct App {
     pub(crate) enabled: bool,
     /// What its server speaks.
     pub(crate) profile: Profile,
-    /// Where it listens.
-    pub(crate) listen: SocketAddr,
+    /// Where it listens; `None`: it has a command, and that listens where it wants to.
+    pub(crate) listen: Option<SocketAddr>,
+    /// The program it is, when it is not a chat server.
+    pub(crate) command: Option<Command>,
     /// Memory ceiling in bytes, of the resident set; above it the app is restarted gracefully.
     pub(crate) max_memory_restart: Option<u64>,
     /// Above so many bytes the app is killed at once; twice the ceiling unless said otherwise.
@@ -98,6 +101,8 @@ pub(crate) struct App {
     pub(crate) autorestart: bool,
     /// Exit codes that mean: do not start it again.
     pub(crate) stop_exit_codes: Vec<i32>,
+    /// When it is restarted by the clock: a crontab(5) schedule, in the time of this machine.
+    pub(crate) cron_restart: Option<String>,
     /// How it is asked whether it lives.
     pub(crate) probe: Probe,
     /// Shortest life that counts as stable: it resets the backoff.
@@ -116,6 +121,10 @@ pub(crate) struct App {
     pub(crate) log_max_size: u64,
     /// Log files that are kept aside.
     pub(crate) log_retain: u32,
+    /// Files it may have open; `None`: as the supervisor.
+    pub(crate) nofile: Option<u64>,
+    /// Its niceness; `None`: as the supervisor.
+    pub(crate) nice: Option<i32>,
     /// Extra environment of the child.
     pub(crate) env: BTreeMap<String, String>,
 }
@@ -123,14 +132,40 @@ pub(crate) struct App {
 /// How a running app is asked whether it lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Probe {
-    /// Whether it is asked at all.
-    pub(crate) enabled: bool,
+    /// What it is asked.
+    pub(crate) ask: Ask,
     /// Pause between two probes.
     pub(crate) interval: Duration,
     /// Longest answer.
     pub(crate) timeout: Duration,
     /// Failures in a row after which it counts as hung, and is replaced.
     pub(crate) failures: u32,
+}
+
+/// What a running app is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// Nothing.
+    Nothing,
+    /// What a client of a chat asks, and then how the server is.
+    Chat,
+    /// This URL, for any answer that is no server error.
+    Url(http::Uri),
+}
+
+/// A program that is no chat server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Command {
+    /// Its name or path, and its arguments; never empty.
+    pub(crate) argv: Vec<String>,
+    /// The folder it runs in.
+    pub(crate) cwd: PathBuf,
+    /// The user it runs as; `None`: the supervisor's.
+    pub(crate) user: Option<String>,
+    /// The group it runs as; `None`: the user's.
+    pub(crate) group: Option<String>,
+    /// It says `READY=1` by sd_notify(3) when it is ready; otherwise it is ready when it runs.
+    pub(crate) wait_ready: bool,
 }
 
 /// What `watch` says.

@@ -1,7 +1,7 @@
 //! Values as people write them: sizes, durations, addresses. Each function says what it wanted when it got
 //! something else; where that was is the reader's business.
 
-use super::{Profile, Watch};
+use super::{Ask, Profile, Watch};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -50,6 +50,34 @@ pub(super) fn exit_codes(value: &DeValue<'_>) -> Parsed<Vec<i32>> {
         Some(array) => array.iter().map(|element| code(element.get_ref())).collect(),
         None => code(value).map(|code| vec![code]),
     }
+}
+
+/// From -20, most favourable, to 19.
+pub(super) fn niceness(value: &DeValue<'_>) -> Parsed<i32> {
+    let number =
+        value.as_integer().and_then(|integer| i32::from_str_radix(integer.as_str(), integer.radix()).ok());
+    number.filter(|nice| (-20..=19).contains(nice)).ok_or_else(|| wanted(value, "a niceness from -20 to 19"))
+}
+
+/// `true`, `false`, or a URL.
+pub(super) fn probe(value: &DeValue<'_>) -> Parsed<Ask> {
+    if let Some(flag) = value.as_bool() {
+        return Ok(if flag { Ask::Chat } else { Ask::Nothing });
+    }
+    let url = text(value).ok().and_then(|text| text.parse::<http::Uri>().ok());
+    let fits = |url: &http::Uri| url.scheme_str() == Some("http") && url.host().is_some();
+    url.filter(fits)
+        .map(Ask::Url)
+        .ok_or_else(|| wanted(value, "true, false, or a URL as \"http://127.0.0.1:8080/health\""))
+}
+
+/// A schedule as in crontab(5).
+pub(super) fn schedule(value: &DeValue<'_>) -> Parsed<String> {
+    let schedule = text(value)?;
+    croner::parser::CronParser::new()
+        .parse(&schedule)
+        .map_err(|error| format!("{schedule:?} is not a schedule as in crontab(5): {error}"))?;
+    Ok(schedule)
 }
 
 fn whole(value: &DeValue<'_>) -> Option<u64> {

@@ -1,13 +1,11 @@
 //! Reading and checking chat.toml: all problems at once, each with line and key.
 
-use super::{App, Config, DEFAULT, Limits, Page, Probe, Server, Watch, parse};
+use super::{Config, DEFAULT, Limits, Page, Server, apps::apps, parse};
 use crate::error::Failure;
 use std::{
-    collections::BTreeMap,
     fmt,
     ops::Range,
     path::{Path, PathBuf},
-    time::Duration,
 };
 use toml::de::{DeTable, DeValue};
 
@@ -160,13 +158,13 @@ fn read(text: &str, path: Option<PathBuf>, around: &Surroundings) -> Result<Conf
 }
 
 /// Where paths of the file start.
-struct Places<'a> {
+pub(super) struct Places<'a> {
     base: PathBuf,
     around: &'a Surroundings,
 }
 
 impl Places<'_> {
-    fn path(&self, text: &str) -> PathBuf {
+    pub(super) fn path(&self, text: &str) -> PathBuf {
         match (text.strip_prefix("~/"), &self.around.home) {
             (Some(rest), Some(home)) => home.join(rest),
             _ => self.base.join(text),
@@ -175,13 +173,13 @@ impl Places<'_> {
 }
 
 /// The text, and what is wrong with it.
-struct File<'t> {
+pub(super) struct File<'t> {
     text: &'t str,
     problems: Vec<Problem>,
 }
 
 impl File<'_> {
-    fn complain(&mut self, span: Option<Range<usize>>, key: String, message: String) {
+    pub(super) fn complain(&mut self, span: Option<Range<usize>>, key: String, message: String) {
         let line = span.map_or(0, |span| {
             let before = self.text.as_bytes().iter().take(span.start);
             1 + before.filter(|byte| **byte == b'\n').count()
@@ -191,20 +189,20 @@ impl File<'_> {
 }
 
 /// One table of the file: its keys are taken one by one, and what is left was unknown.
-struct Section<'t> {
+pub(super) struct Section<'t> {
     name: String,
-    span: Range<usize>,
-    table: Option<&'t DeTable<'t>>,
+    pub(super) span: Range<usize>,
+    pub(super) table: Option<&'t DeTable<'t>>,
     known: Vec<&'static str>,
 }
 
 impl<'t> Section<'t> {
-    fn new(name: &str, span: Range<usize>, table: Option<&'t DeTable<'t>>) -> Self {
+    pub(super) fn new(name: &str, span: Range<usize>, table: Option<&'t DeTable<'t>>) -> Self {
         Self { name: name.to_owned(), span, table, known: Vec::new() }
     }
 
     /// A table inside this one; a missing one is empty.
-    fn section(&mut self, file: &mut File<'_>, key: &'static str) -> Section<'t> {
+    pub(super) fn section(&mut self, file: &mut File<'_>, key: &'static str) -> Section<'t> {
         let value = self.value(key);
         let table = value.and_then(|value| value.get_ref().as_table());
         if let (Some(value), None) = (value, table) {
@@ -213,13 +211,13 @@ impl<'t> Section<'t> {
         Section::new(&self.key(key), value.map_or(0..0, toml::Spanned::span), table)
     }
 
-    fn value(&mut self, key: &'static str) -> Option<&'t toml::Spanned<DeValue<'t>>> {
+    pub(super) fn value(&mut self, key: &'static str) -> Option<&'t toml::Spanned<DeValue<'t>>> {
         self.known.push(key);
         self.table?.get(key)
     }
 
     /// The value of a key as `parse` reads it, or the default where it is missing or wrong.
-    fn take<T>(
+    pub(super) fn take<T>(
         &mut self,
         file: &mut File<'_>,
         key: &'static str,
@@ -233,12 +231,12 @@ impl<'t> Section<'t> {
         })
     }
 
-    fn key(&self, key: &str) -> String {
+    pub(super) fn key(&self, key: &str) -> String {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
     /// Complains of every key that nobody took.
-    fn finish(self, file: &mut File<'_>) {
+    pub(super) fn finish(self, file: &mut File<'_>) {
         for (key, _) in self.table.into_iter().flatten() {
             let name = key.get_ref().as_ref();
             if !self.known.contains(&name) {
@@ -252,13 +250,11 @@ impl<'t> Section<'t> {
 fn unknown(key: &str, known: &[&'static str]) -> String {
     let advice = match key {
         "apps" => Some("write one [[app]] table for each app"),
-        "script" | "interpreter" | "args" | "node_args" | "interpreter_args" => {
-            Some("chatctl is the server itself: choose what it speaks by `profile`")
-        }
+        "script" | "interpreter" | "args" | "node_args" | "interpreter_args" => Some(
+            "chatctl is the chat server itself: choose what it speaks by `profile`; another program goes to `command`",
+        ),
         "instances" | "exec_mode" => Some("one process serves all cores: leave it out"),
-        "cwd" => Some("paths start at the folder of this file: leave it out"),
         "port" => Some("write `listen`"),
-        "wait_ready" => Some("an app is always waited for until it is ready: leave it out"),
         "out_file" | "error_file" | "log_file" | "output" | "error" => Some("logs are in <state_dir>/logs"),
         _ => None,
     };
@@ -326,154 +322,6 @@ fn limits(file: &mut File<'_>, section: &mut Section<'_>) -> Limits {
         max_room: section.take(file, "max_room", 256, |value| count(value, 1, 4096)),
         max_rooms_per_socket: section
             .take(file, "max_rooms_per_socket", 100, |value| count(value, 1, 1 << 20)),
-    }
-}
-
-fn apps(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>) -> Vec<App> {
-    let Some(value) = top.value("app") else {
-        file.complain(None, "app".to_owned(), "there is no [[app]]: write at least one".to_owned());
-        return Vec::new();
-    };
-    let Some(array) = value.get_ref().as_array() else {
-        file.complain(
-            Some(value.span()),
-            "app".to_owned(),
-            "must be written as [[app]], with two brackets".to_owned(),
-        );
-        return Vec::new();
-    };
-    let mut apps: Vec<App> = Vec::new();
-    for element in array.iter() {
-        let Some(table) = element.get_ref().as_table() else {
-            file.complain(Some(element.span()), "app".to_owned(), "must be a table".to_owned());
-            continue;
-        };
-        if let Some(app) = app(file, table, element.span(), places) {
-            clashes(file, &apps, &app, table);
-            apps.push(app);
-        }
-    }
-    if !apps.is_empty() && !apps.iter().any(|app| app.enabled) {
-        file.complain(Some(value.span()), "app".to_owned(), "no app is enabled".to_owned());
-    }
-    apps
-}
-
-fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Places<'_>) -> Option<App> {
-    let name = table.get("name").and_then(|name| name.get_ref().as_str());
-    let mut s = Section::new(&format!("app.{}", name.unwrap_or("?")), span, Some(table));
-    let has_name = table.contains_key("name");
-    if !has_name {
-        file.complain(Some(s.span.clone()), s.key("name"), "every app needs a name".to_owned());
-    }
-    let has_listen = table.contains_key("listen");
-    if !has_listen {
-        file.complain(
-            Some(s.span.clone()),
-            s.key("listen"),
-            "say where it listens, as \"0.0.0.0:3000\"".to_owned(),
-        );
-    }
-    let some = |parse: fn(&DeValue<'_>) -> Result<Duration, String>| {
-        move |value: &DeValue<'_>| parse(value).map(Some)
-    };
-    let any = std::net::SocketAddr::from(([0, 0, 0, 0], 0));
-    let bytes = |value: &DeValue<'_>| parse::size(value).map(Some);
-    let max_memory_restart = s.take(file, "max_memory_restart", None, bytes);
-    let app = App {
-        name: s.take(file, "name", String::new(), parse::app_name),
-        enabled: s.take(file, "enabled", true, parse::boolean),
-        profile: s.take(file, "profile", super::Profile::Local, parse::profile),
-        listen: s.take(file, "listen", any, parse::address),
-        max_memory_restart,
-        max_memory_kill: s.take(file, "max_memory_kill", max_memory_restart.map(|bytes| bytes * 2), bytes),
-        watch: s.take(file, "watch", Watch::Off, |value| {
-            Ok(match parse::watch(value)? {
-                Watch::Also(paths) => {
-                    Watch::Also(paths.iter().map(|path| places.path(&path.to_string_lossy())).collect())
-                }
-                watch => watch,
-            })
-        }),
-        ignore_watch: s.take(file, "ignore_watch", Vec::new(), parse::globs),
-        watch_delay: s.take(file, "watch_delay", Duration::from_millis(500), parse::duration),
-        autorestart: s.take(file, "autorestart", true, parse::boolean),
-        stop_exit_codes: s.take(file, "stop_exit_codes", Vec::new(), parse::exit_codes),
-        probe: probe(file, &mut s),
-        min_uptime: s.take(file, "min_uptime", Duration::from_secs(5), parse::duration),
-        max_restarts: s.take(file, "max_restarts", 16, |v| {
-            parse::integer(v, 1, 1 << 20).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
-        }),
-        restart_delay: s.take(file, "restart_delay", None, some(parse::duration)),
-        exp_backoff_restart_delay: s.take(
-            file,
-            "exp_backoff_restart_delay",
-            Duration::from_millis(100),
-            parse::duration,
-        ),
-        listen_timeout: s.take(file, "listen_timeout", Duration::from_secs(10), parse::duration),
-        kill_timeout: s.take(file, "kill_timeout", Duration::from_secs(5), parse::duration),
-        log_max_size: s.take(file, "log_max_size", 10 << 20, parse::size),
-        log_retain: s.take(file, "log_retain", 3, |v| {
-            parse::integer(v, 0, 1000).map(|n| u32::try_from(n).unwrap_or(0))
-        }),
-        env: env(file, &mut s),
-    };
-    s.finish(file);
-    (has_name && has_listen).then_some(app)
-}
-
-fn probe(file: &mut File<'_>, app: &mut Section<'_>) -> Probe {
-    Probe {
-        enabled: app.take(file, "probe", true, parse::boolean),
-        interval: app.take(file, "probe_interval", Duration::from_millis(500), parse::duration),
-        timeout: app.take(file, "probe_timeout", Duration::from_secs(1), parse::duration),
-        failures: app.take(file, "probe_failures", 3, |value| {
-            parse::integer(value, 1, 1000).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
-        }),
-    }
-}
-
-/// Variables of the child; numbers and flags become their text.
-fn env(file: &mut File<'_>, app: &mut Section<'_>) -> BTreeMap<String, String> {
-    let section = app.section(file, "env");
-    let mut env = BTreeMap::new();
-    for (key, value) in section.table.into_iter().flatten() {
-        let text = match value.get_ref() {
-            DeValue::String(text) => text.to_string(),
-            DeValue::Integer(number) => number.to_string(),
-            DeValue::Float(number) => number.to_string(),
-            DeValue::Boolean(flag) => flag.to_string(),
-            _ => {
-                file.complain(Some(value.span()), section.key(key.get_ref()), "must be a text".to_owned());
-                continue;
-            }
-        };
-        env.insert(key.get_ref().to_string(), text);
-    }
-    env
-}
-
-/// Complains of a name or a port that an earlier app has.
-fn clashes(file: &mut File<'_>, earlier: &[App], app: &App, table: &DeTable<'_>) {
-    let span = |key| table.get(key).map(toml::Spanned::span);
-    for other in earlier {
-        if other.name == app.name {
-            file.complain(
-                span("name"),
-                format!("app.{}.name", app.name),
-                "another app has this name".to_owned(),
-            );
-        }
-        let (a, b) = (app.listen, other.listen);
-        let everywhere = |ip: std::net::IpAddr| ip.is_unspecified();
-        let same = a.port() == b.port()
-            && a.port() != 0
-            && (a.ip() == b.ip() || everywhere(a.ip()) || everywhere(b.ip()));
-        if same && app.enabled && other.enabled {
-            let message = format!("{a} is taken by app {} ({b}): two apps cannot share a port", other.name);
-            file.complain(span("listen"), format!("app.{}.listen", app.name), message);
-        }
     }
 }
 

@@ -15,7 +15,10 @@ use command_fds::{CommandFdExt, FdMapping};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+    process::{
+        Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, setpriority_process,
+        setrlimit,
+    },
 };
 use std::{
     ffi::OsStr,
@@ -65,29 +68,30 @@ impl Child {
         let notices = Notices::bind(&notify_path)?;
         let held = &version.held;
         let (go, its_go) = UnixStream::pair()?;
-        let program = version.executable();
-        let mut command = std::process::Command::new(&program);
+        let mut command = version.command()?;
         command
-            .arg0("chatctl")
-            .args(version.arguments())
             .envs(&version.app.env)
             .env("NOTIFY_SOCKET", &notify_path)
-            .env("LISTEN_FDS", "3")
-            .env("LISTEN_FDNAMES", "chat:control:go")
             .env_remove("LISTEN_PID")
-            .stdin(version.text()?)
+            .env_remove("LISTEN_FDS")
             .stdout(held.out.try_clone()?)
             .stderr(held.err.try_clone()?)
             .process_group(0);
-        command.fd_mappings(vec![
-            FdMapping { parent_fd: OwnedFd::from(held.sockets.chat.try_clone()?), child_fd: 3 },
-            FdMapping { parent_fd: OwnedFd::from(held.sockets.control.try_clone()?), child_fd: 4 },
-            FdMapping { parent_fd: OwnedFd::from(its_go), child_fd: 5 },
-        ])?;
-        let process = Command::from(command)
-            .spawn()
-            .with_context(|| format!("cannot run {}", named(&program, &version.app.name)))?;
+        if let Some(chat) = &held.sockets.chat {
+            command.env("LISTEN_FDS", "3").env("LISTEN_FDNAMES", "chat:control:go");
+            let fds =
+                [chat.try_clone()?.into(), held.sockets.control.try_clone()?.into(), OwnedFd::from(its_go)];
+            let mappings =
+                fds.into_iter().zip(3..).map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
+            command.fd_mappings(mappings.collect())?;
+        }
+        let named = format!("cannot run {}", command.get_program().display());
+        let process = with_nofile(version.app.nofile, || Command::from(command).spawn())?.context(named)?;
         let pid = process.id().context("the child has no pid")?;
+        if let Some((nice, pid)) = version.app.nice.zip(pid_of(pid)) {
+            let set = setpriority_process(Some(pid), nice);
+            set.with_context(|| format!("nice = {nice} takes more rights than this supervisor has"))?;
+        }
         Ok((Self { pid, process: Process::Own(Box::new(process)), notices, notify_path }, go))
     }
 
@@ -162,12 +166,16 @@ fn pid_of(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }
 
-fn named(program: &Path, app: &str) -> String {
-    if program.starts_with("/proc") {
-        format!("the held program of {app}")
-    } else {
-        program.display().to_string()
-    }
+/// Does it under another limit of open files, which what is started meanwhile inherits.
+fn with_nofile<T>(limit: Option<u64>, start: impl FnOnce() -> T) -> Result<T> {
+    let Some(limit) = limit else { return Ok(start()) };
+    let own = getrlimit(Resource::Nofile);
+    let maximum = own.maximum.map(|maximum| maximum.max(limit));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum })
+        .with_context(|| format!("nofile = {limit} is more than this supervisor may give"))?;
+    let started = start();
+    setrlimit(Resource::Nofile, own)?;
+    Ok(started)
 }
 
 /// How a process ended, in words.

@@ -253,7 +253,7 @@ impl Driver {
             self.reload(&format!("{what} changed"), |unit, _| unit.name() == app);
         }
         for unit in self.units.iter_mut().filter(|unit| unit.wake_at().is_some_and(|at| at <= now)) {
-            unit.step(Event::Tick);
+            unit.tick();
         }
     }
 

@@ -11,7 +11,7 @@
 //! is replaced; the supervisor holds the same pipes, so nothing is lost.
 
 use super::{logs::Log, sockets::Sockets, unix};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -39,8 +39,10 @@ use std::{
 use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
 
-/// What a keeper hands over: the two sockets, and the reading ends of the two pipes.
+/// The most a keeper hands over: the control socket, the reading ends of the two pipes, and where clients connect.
 const HANDED: usize = 4;
+/// The keeper's descriptor of the children's standard error.
+const ERR: u32 = 5;
 /// Supervisors that are remembered as connected; earlier ones are gone.
 const CONNECTED: usize = 4;
 /// Longest wait for a keeper to hand over.
@@ -116,17 +118,18 @@ impl Held {
             .arg(&self.place.log)
             .arg(self.place.bounds.size.to_string())
             .arg(self.place.bounds.retain.to_string())
-            .env("LISTEN_FDS", "3")
-            .env("LISTEN_FDNAMES", "chat:control:keep")
+            .env("LISTEN_FDNAMES", "control:keep:err:chat")
             .env_remove("LISTEN_PID")
             .env_remove("NOTIFY_SOCKET")
             .stdin(self.readers[0].try_clone()?)
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .process_group(0);
-        let chat = self.sockets.chat.try_clone()?.into();
-        let control = self.sockets.control.try_clone()?.into();
-        let fds: [OwnedFd; HANDED] = [chat, control, listener.into(), self.readers[1].try_clone()?];
+        let sockets = self.sockets.again()?;
+        let mut fds: Vec<OwnedFd> =
+            vec![sockets.control.into(), listener.into(), self.readers[1].try_clone()?];
+        fds.extend(sockets.chat.map(OwnedFd::from));
+        command.env("LISTEN_FDS", fds.len().to_string());
         let mappings =
             fds.into_iter().zip(3..).map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
         command.fd_mappings(mappings.collect())?;
@@ -167,25 +170,25 @@ fn take(keeper: &UnixStream, place: Place) -> Result<Held> {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
     };
-    let fds: Vec<OwnedFd> = control.drain().filter_map(rights).flatten().collect();
-    let fds: [OwnedFd; HANDED] = fds.try_into().map_err(|_| anyhow::anyhow!("it sent something else"))?;
-    let [chat, control, out, err] = fds;
+    let mut fds = control.drain().filter_map(rights).flatten();
+    let (Some(control), Some(out), Some(err), chat) = (fds.next(), fds.next(), fds.next(), fds.next()) else {
+        anyhow::bail!("it sent something else");
+    };
     let writer = |reader: &OwnedFd| -> Result<PipeWriter> {
         let pipe = OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", reader.as_raw_fd()))?;
         Ok(PipeWriter::from(OwnedFd::from(pipe)))
     };
-    let sockets = Sockets { chat: TcpListener::from(chat), control: UnixListener::from(control) };
-    ensure!(sockets.chat.local_addr().is_ok(), "what it sent is no listener");
+    let sockets = Sockets { chat: chat.map(TcpListener::from), control: UnixListener::from(control) };
     Ok(Held { sockets, out: writer(&out)?, err: writer(&err)?, readers: [out, err], place })
 }
 
 /// The keeper's own life: keeps the log until nobody can write to it any more. Standard input is the children's
-/// standard output, descriptor 6 their standard error.
+/// standard output, descriptor 5 their standard error.
 ///
 /// # Errors
 /// The log cannot be opened, or the pipes are not there.
 pub(crate) fn run(
-    chat: TcpListener,
+    chat: Option<TcpListener>,
     control: UnixListener,
     keep: UnixListener,
     log: &Path,
@@ -201,13 +204,14 @@ pub(crate) fn run(
     let _deaf = kinds.map(signal);
     let reopened =
         |fd: u32| File::open(format!("/proc/self/fd/{fd}")).map(|pipe| PipeReader::from(OwnedFd::from(pipe)));
-    let (out, err) = (reopened(0)?, reopened(6)?);
+    let (out, err) = (reopened(0)?, reopened(ERR)?);
     let readers = [out.try_clone()?, err.try_clone()?];
     let hand_over = move || {
-        let handed = [chat.as_fd(), control.as_fd(), readers[0].as_fd(), readers[1].as_fd()];
+        let mut handed = vec![control.as_fd(), readers[0].as_fd(), readers[1].as_fd()];
+        handed.extend(chat.as_ref().map(AsFd::as_fd));
         let mut connected = VecDeque::new();
         for stream in keep.incoming().flatten() {
-            if give(&stream, handed).is_ok() {
+            if give(&stream, &handed).is_ok() {
                 connected.push_back(stream);
                 connected.drain(..connected.len().saturating_sub(CONNECTED));
             }
@@ -220,9 +224,9 @@ pub(crate) fn run(
     Ok(())
 }
 
-fn give(stream: &UnixStream, handed: [BorrowedFd<'_>; HANDED]) -> rustix::io::Result<usize> {
+fn give(stream: &UnixStream, handed: &[BorrowedFd<'_>]) -> rustix::io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(&handed));
+    control.push(SendAncillaryMessage::ScmRights(handed));
     sendmsg(stream, &[IoSlice::new(b"k")], &mut control, SendFlags::empty())
 }

@@ -11,6 +11,7 @@
 mod backoff;
 mod ceiling;
 mod child;
+mod cron;
 mod detach;
 mod driver;
 pub(crate) mod events;

@@ -24,6 +24,7 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// The handshake's answer is shorter.
 const LONGEST: usize = 64 << 10;
@@ -32,11 +33,11 @@ const LONGEST: usize = 64 << 10;
 pub(super) type Answer = Result<(Stats, Duration), String>;
 
 /// Whom to ask.
-pub(super) struct Target {
-    /// Where clients connect.
-    pub(super) chat: SocketAddr,
-    /// Where the child answers the supervisor.
-    pub(super) control: PathBuf,
+pub(super) enum Target {
+    /// A chat server: where clients connect, and where it answers the supervisor.
+    Chat(SocketAddr, PathBuf),
+    /// Something else that speaks HTTP.
+    Url(http::Uri),
 }
 
 /// Probes until dropped, or until nobody takes the answers, which go out as `told` makes them.
@@ -59,12 +60,27 @@ pub(super) async fn run<T>(
 }
 
 async fn ask(target: &Target, longest: Duration) -> Result<(Stats, Duration)> {
-    let both = async {
-        let stats = client::stats(&target.control, longest).await.context("its health")?;
-        handshake(reachable(target.chat)).await.context("a client's handshake")?;
-        anyhow::Ok(stats)
+    let begun = Instant::now();
+    let asked = async {
+        match target {
+            Target::Chat(address, control) => {
+                let stats = client::stats(control, longest).await.context("its health")?;
+                handshake(reachable(*address)).await.context("a client's handshake")?;
+                anyhow::Ok(stats)
+            }
+            Target::Url(url) => fetch(url).await.map(|()| (Stats::default(), begun.elapsed())),
+        }
     };
-    timeout(longest, both).await.unwrap_or_else(|_| anyhow::bail!("no answer within {longest:?}"))
+    timeout(longest, asked).await.unwrap_or_else(|_| anyhow::bail!("no answer within {longest:?}"))
+}
+
+async fn fetch(url: &http::Uri) -> Result<()> {
+    let address = (url.host().unwrap_or_default(), url.port_u16().unwrap_or(80));
+    let mut connection = connect(TcpStream::connect(address).await?).await?;
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    let (status, _) = exchange(&mut connection, Request::get(path), Bytes::new()).await?;
+    ensure!(!status.is_server_error(), "it was answered with {status}");
+    Ok(())
 }
 
 /// Every address of this machine is one of its own.
@@ -79,29 +95,39 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 
 async fn handshake(address: SocketAddr) -> Result<()> {
     const PATH: &str = "/socket.io/?EIO=4&transport=polling";
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let _connection = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
-    let opened = exchange(&mut sender, Request::get(PATH), Bytes::new()).await?;
+    let mut connection = connect(TcpStream::connect(address).await?).await?;
+    let (status, opened) = exchange(&mut connection, Request::get(PATH), Bytes::new()).await?;
+    ensure!(status == StatusCode::OK, "it was answered with {status}");
     let opened = opened.strip_prefix(b"0").context("it is not what an Engine.IO server answers")?;
     let session: serde_json::Value = serde_json::from_slice(opened)?;
     let sid = session["sid"].as_str().context("it names no session")?;
     // Engine.IO's "close": the session does not linger until its timeout.
-    exchange(&mut sender, Request::post(format!("{PATH}&sid={sid}")), Bytes::from_static(b"1"))
-        .await
-        .map(drop)
+    let close = Request::post(format!("{PATH}&sid={sid}"));
+    exchange(&mut connection, close, Bytes::from_static(b"1")).await.map(drop)
+}
+
+/// An HTTP connection; it ends when dropped.
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    _driven: AbortOnDropHandle<()>,
+}
+
+async fn connect(stream: TcpStream) -> Result<Connection> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let driven = tokio::spawn(async move { drop(connection.await) });
+    Ok(Connection { sender, _driven: AbortOnDropHandle::new(driven) })
 }
 
 async fn exchange(
-    sender: &mut SendRequest<Full<Bytes>>,
+    connection: &mut Connection,
     request: http::request::Builder,
     body: Bytes,
-) -> Result<Bytes> {
+) -> Result<(StatusCode, Bytes)> {
+    let sender = &mut connection.sender;
     sender.ready().await?;
     let request = request.header("host", "chatctl").header("content-type", "text/plain;charset=UTF-8");
     let response = sender.send_request(request.body(Full::new(body))?).await?;
     let status = response.status();
-    ensure!(status == StatusCode::OK, "it was answered with {status}");
     let body = Limited::new(response.into_body(), LONGEST).collect().await;
-    Ok(body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes())
+    Ok((status, body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes()))
 }

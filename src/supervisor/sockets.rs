@@ -15,8 +15,8 @@ const BACKLOG: i32 = 4096;
 
 /// See the module.
 pub(super) struct Sockets {
-    /// Where clients connect.
-    pub(super) chat: TcpListener,
+    /// Where clients connect; a program of its own has its own.
+    pub(super) chat: Option<TcpListener>,
     /// Where the child answers questions after its health.
     pub(super) control: UnixListener,
 }
@@ -26,8 +26,8 @@ impl Sockets {
     ///
     /// # Errors
     /// Says which socket, why, and what to do.
-    pub(super) fn bind(app: &str, address: SocketAddr, run: &Path) -> Result<Self> {
-        let chat = listen(address)?;
+    pub(super) fn bind(app: &str, address: Option<SocketAddr>, run: &Path) -> Result<Self> {
+        let chat = address.map(listen).transpose()?;
         Ok(Self { chat, control: unix::listener(&client::stats_socket(run, app))? })
     }
 
@@ -35,8 +35,8 @@ impl Sockets {
     ///
     /// # Errors
     /// As [`Sockets::bind`].
-    pub(super) fn moved(&self, address: SocketAddr) -> Result<Self> {
-        Ok(Self { chat: listen(address)?, control: self.control.try_clone()? })
+    pub(super) fn moved(&self, address: Option<SocketAddr>) -> Result<Self> {
+        Ok(Self { chat: address.map(listen).transpose()?, control: self.control.try_clone()? })
     }
 
     /// The same sockets, once more.
@@ -44,14 +44,19 @@ impl Sockets {
     /// # Errors
     /// There are no descriptors left.
     pub(super) fn again(&self) -> io::Result<Self> {
-        Ok(Self { chat: self.chat.try_clone()?, control: self.control.try_clone()? })
+        let chat = self.chat.as_ref().map(TcpListener::try_clone).transpose()?;
+        Ok(Self { chat, control: self.control.try_clone()? })
     }
 
     /// Whether it is here that clients are to connect.
-    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
-        self.chat.local_addr().is_ok_and(|bound| {
-            bound.ip() == address.ip() && (address.port() == 0 || bound.port() == address.port())
-        })
+    pub(super) fn is_at(&self, address: Option<SocketAddr>) -> bool {
+        let bound = self.chat.as_ref().and_then(|chat| chat.local_addr().ok());
+        match (bound, address) {
+            (Some(bound), Some(address)) => {
+                bound.ip() == address.ip() && (address.port() == 0 || bound.port() == address.port())
+            }
+            (bound, address) => bound == address,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     backoff::Policy,
     ceiling::{Ceiling, Limits, Verdict},
     child::{self, Child, News},
+    cron::Schedule,
     events::Events,
     keeper::{Bounds, Held, Place},
     machine::{Effect, Event, Exit, Id, Machine, Rules, State, Which},
@@ -19,7 +20,7 @@ use super::{
     version::Version,
 };
 use crate::{
-    config::{App, Config},
+    config::{App, Ask, Config},
     control::{client, types::size},
     error::Failure,
 };
@@ -93,6 +94,8 @@ pub(super) struct Unit {
     pub(super) ceiling_too_low: bool,
     /// Changes of its files.
     pub(super) changes: Quiet,
+    /// When it is restarted by the clock.
+    schedule: Option<Schedule>,
     key: u64,
     ceiling: Ceiling,
     place: Arc<Workplace>,
@@ -141,6 +144,7 @@ impl Unit {
         let mut unit = Self {
             leaving: false,
             machine: Machine::new(rules(&good.app), Instant::now()),
+            schedule: good.app.cron_restart.as_deref().and_then(Schedule::new),
             good: Arc::new(good),
             new: None,
             children: BTreeMap::new(),
@@ -201,6 +205,7 @@ impl Unit {
         };
         let version = Arc::new(Version::new(config, app, &self.place.program, held)?);
         self.machine.set_rules(rules(app));
+        self.schedule = app.cron_restart.as_deref().and_then(Schedule::new);
         self.changes.clear();
         if self.is(State::Stopped) {
             // Nothing runs that would have to be protected.
@@ -268,18 +273,25 @@ impl Unit {
         match Child::spawn(&version, self.place.run.join(notify)) {
             Ok((child, stream)) => {
                 self.attend(id, child, Some(stream));
+                if version.app.command.as_ref().is_some_and(|command| !command.wait_ready) {
+                    self.report(id, News::Said(Notice::Ready));
+                }
                 if go {
                     self.put_to_work(id);
                 }
             }
             Err(error) => {
                 let exit = Exit { code: None, how: format!("could not be started: {error:#}") };
-                let what = Told::News(News::Exited(exit));
-                let (report, reports) =
-                    (Report { unit: self.key, child: id, what }, self.place.reports.clone());
-                tokio::spawn(async move { reports.send(report).await });
+                self.report(id, News::Exited(exit));
             }
         }
+    }
+
+    /// Tells itself of a child, in its turn.
+    fn report(&self, id: Id, news: News) {
+        let report = Report { unit: self.key, child: id, what: Told::News(news) };
+        let reports = self.place.reports.clone();
+        tokio::spawn(async move { reports.send(report).await });
     }
 
     /// Listens to a child until its end.
@@ -333,14 +345,19 @@ impl Unit {
 
     fn is_ready(&mut self, id: Id) {
         let app = self.app();
-        let target = Target { chat: app.listen, control: client::stats_socket(&self.place.run, &app.name) };
+        let target = match (&app.probe.ask, app.listen) {
+            (Ask::Chat, Some(address)) => {
+                Some(Target::Chat(address, client::stats_socket(&self.place.run, &app.name)))
+            }
+            (Ask::Url(url), _) => Some(Target::Url(url.clone())),
+            _ => None,
+        };
         let (unit, probe, answers) = (self.key, app.probe.clone(), self.place.reports.clone());
         let told = move |answer| Report { unit, child: id, what: Told::Probe(answer) };
         if let Some(running) = self.children.get_mut(&id) {
             running.ready = Some(Instant::now());
-            let run =
-                || AbortOnDropHandle::new(tokio::spawn(probe::run(target, probe.clone(), answers, told)));
-            running.probing = probe.enabled.then(run);
+            let run = |target| tokio::spawn(probe::run(target, probe, answers, told));
+            running.probing = target.map(run).map(AbortOnDropHandle::new);
         }
         self.step(Event::Ready(id));
     }
@@ -405,7 +422,20 @@ impl Unit {
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.machine.wake_at().into_iter().chain(self.changes.wake_at()).min()
+        let schedule = self.schedule.as_ref().map(Schedule::wake_at);
+        self.machine.wake_at().into_iter().chain(self.changes.wake_at()).chain(schedule).min()
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self) {
+        let looked = self.schedule.as_mut().filter(|schedule| schedule.wake_at() <= Instant::now());
+        if let Some(schedule) = looked
+            && schedule.is_due()
+        {
+            let why = format!("cron_restart {}", schedule.text());
+            self.step(Event::Reload(why, Which::Good));
+        }
+        self.step(Event::Tick);
     }
 
     pub(super) fn is(&self, state: State) -> bool {
@@ -436,7 +466,7 @@ fn rules(app: &App) -> Rules {
         min_uptime: app.min_uptime,
         listen_timeout: app.listen_timeout,
         kill_timeout: app.kill_timeout,
-        stands_by: true,
+        stands_by: app.command.is_none(),
     }
 }
 

@@ -2,17 +2,19 @@
 //! meanwhile can still be started, so there is always a way back to what worked.
 
 use super::keeper::Held;
-use crate::config::{App, Config, Server};
+use crate::config::{self, App, Config, Server};
 use anyhow::{Context, Result};
+use nix::unistd::{Gid, Group, Uid, User};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::{
     fs::File,
     io::Write,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::fs::MetadataExt,
+        unix::{fs::MetadataExt, process::CommandExt},
     },
     path::{Path, PathBuf},
+    process::{Command, Stdio},
     sync::Arc,
 };
 
@@ -37,6 +39,10 @@ impl Version {
     /// # Errors
     /// The program is not there, or cannot be run.
     pub(super) fn new(config: &Config, app: &App, program: &Path, held: Arc<Held>) -> Result<Self> {
+        if let Some(command) = &app.command {
+            Owner::of(command)?;
+            anyhow::ensure!(command.cwd.is_dir(), "cwd {} is not a folder", command.cwd.display());
+        }
         let file = File::open(program).with_context(|| format!("cannot open {}", program.display()))?;
         anyhow::ensure!(file.metadata()?.mode() & 0o111 != 0, "{} is not executable", program.display());
         Self::of(config, app, program, &file, held)
@@ -58,8 +64,8 @@ impl Version {
         let (config, app) =
             its.as_ref().and_then(|its| Some((its, its.app(&app.name)?))).unwrap_or((config, app));
         match File::open(format!("/proc/{pid}/exe")) {
-            Ok(file) => Self::of(config, app, program, &file, held),
-            Err(_) => Self::new(config, app, program, held),
+            Ok(file) if app.command.is_none() => Self::of(config, app, program, &file, held),
+            _ => Self::new(config, app, program, held),
         }
     }
 
@@ -92,26 +98,60 @@ impl Version {
         self.app == *app && self.server == config.server
     }
 
-    /// What to execute: the path while it still is this program, else the held file.
-    pub(super) fn executable(&self) -> PathBuf {
-        if self.is_current() {
-            self.program.clone()
-        } else {
-            format!("/proc/self/fd/{}", self.file.as_raw_fd()).into()
-        }
+    /// What is to be executed: a chat server, or the program that is configured, with its arguments. The path is
+    /// taken while it still is the program that was checked, else the held file.
+    ///
+    /// # Errors
+    /// There is no such user or group, or no descriptor left.
+    pub(super) fn command(&self) -> Result<Command> {
+        let Some(own) = &self.app.command else { return self.server_command() };
+        let [program, arguments @ ..] = own.argv.as_slice() else { anyhow::bail!("the command is empty") };
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(&own.cwd).stdin(Stdio::null());
+        let owner = Owner::of(own)?;
+        owner.group.map(|group| command.gid(group));
+        owner.user.map(|user| command.uid(user));
+        Ok(command)
     }
 
-    /// Its arguments; chat.toml's text comes on standard input.
-    pub(super) fn arguments(&self) -> Vec<String> {
-        let mut arguments = vec!["serve".to_owned(), self.app.name.clone(), "--config-on-stdin".to_owned()];
+    /// chat.toml's text comes on standard input.
+    fn server_command(&self) -> Result<Command> {
+        let held = || format!("/proc/self/fd/{}", self.file.as_raw_fd()).into();
+        let program: PathBuf = if self.is_current() { self.program.clone() } else { held() };
+        let mut command = Command::new(program);
+        command.arg0("chatctl").arg("serve").arg(&self.app.name).arg("--config-on-stdin");
         if let Some(path) = &self.config {
-            arguments.extend(["--config".to_owned(), path.display().to_string()]);
+            command.arg("--config").arg(path);
         }
-        arguments
+        command.stdin(self.text()?);
+        Ok(command)
     }
 
     /// chat.toml's text, to be read from its beginning.
-    pub(super) fn text(&self) -> Result<File> {
+    fn text(&self) -> Result<File> {
         Ok(File::open(format!("/proc/self/fd/{}", self.text.as_raw_fd()))?)
+    }
+}
+
+/// Who a program runs as.
+struct Owner {
+    user: Option<u32>,
+    group: Option<u32>,
+}
+
+impl Owner {
+    fn of(command: &config::Command) -> Result<Self> {
+        let user = command.user.as_ref().map(|name| {
+            let by_id = || User::from_uid(Uid::from_raw(name.parse().ok()?)).ok()?;
+            User::from_name(name)?.or_else(by_id).with_context(|| format!("there is no user {name}"))
+        });
+        let group = command.group.as_ref().map(|name| {
+            let by_id = || Group::from_gid(Gid::from_raw(name.parse().ok()?)).ok()?;
+            let found = Group::from_name(name)?.or_else(by_id);
+            found.map(|group| group.gid).with_context(|| format!("there is no group {name}"))
+        });
+        let (user, group) = (user.transpose()?, group.transpose()?);
+        let group = group.or(user.as_ref().map(|user| user.gid));
+        Ok(Self { user: user.map(|user| user.uid.as_raw()), group: group.map(Gid::as_raw) })
     }
 }

@@ -1,7 +1,9 @@
 //! Tables of files and what is said about them.
 
 use super::*;
+use crate::config::Watch;
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn around() -> Surroundings {
     Surroundings {
@@ -33,7 +35,7 @@ fn the_shipped_file_is_the_default() {
     let config = read(DEFAULT, None, &around()).unwrap();
     let app = &config.apps[0];
     assert_eq!(
-        (app.name.as_str(), app.profile, app.listen.port()),
+        (app.name.as_str(), app.profile, app.listen.unwrap().port()),
         ("chatting", super::super::Profile::Local, 3000)
     );
     assert_eq!(app.max_memory_restart, Some(314_572_800), "1024-based, as in pm2");
@@ -97,7 +99,7 @@ fn pm2_habits_are_answered() {
         ("script = \"w.js\"", "profile"),
         ("instances = 4", "cores"),
         ("port = 1", "listen"),
-        ("cwd = \".\"", "folder"),
+        ("cwd = \".\"", "command"),
     ] {
         let error = read_it(&format!("{APP}{line}\n")).unwrap_err();
         assert!(error.problems[0].message.contains(word), "{line}: {error}");
