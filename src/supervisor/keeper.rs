@@ -7,8 +7,9 @@
 //!                                                        supervisor <- sockets, pipes (SCM_RIGHTS, unix(7)) --
 //! ```
 //!
-//! It ends by itself when nobody can write to the pipes any more: no supervisor is left, and no child. One that dies
-//! is replaced; the supervisor holds the same pipes, so nothing is lost.
+//! It ends when its supervisor says so and the last child is gone. When both are gone and nobody said so, it waits
+//! [`LINGER`] for the next supervisor, and whoever connects waits with it. One that dies is replaced; the supervisor
+//! holds the same pipes, so nothing is lost.
 
 use super::{logs::Log, sockets::Sockets, unix};
 use anyhow::{Context, Result};
@@ -18,13 +19,12 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 use std::{
-    collections::VecDeque,
     fs::{File, OpenOptions},
-    io::{self, IoSlice, IoSliceMut, PipeReader, PipeWriter},
+    io::{self, IoSlice, IoSliceMut, PipeReader, PipeWriter, Read, Write},
     mem::MaybeUninit,
     net::TcpListener,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::{
             net::{UnixListener, UnixStream},
             process::CommandExt,
@@ -32,7 +32,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Weak},
+    sync::{Arc, Condvar, Mutex, PoisonError, Weak},
     thread,
     time::Duration,
 };
@@ -43,8 +43,12 @@ use tokio_util::task::TaskTracker;
 const HANDED: usize = 4;
 /// The keeper's descriptor of the children's standard error.
 const ERR: u32 = 5;
-/// Supervisors that are remembered as connected; earlier ones are gone.
-const CONNECTED: usize = 4;
+/// Longest wait for another supervisor, when nobody is left and none said that it is over.
+const LINGER: Duration = Duration::from_secs(30);
+/// Said by a supervisor that has taken what it was handed.
+const TAKEN: u8 = b't';
+/// Said by a supervisor that needs the keeper no longer.
+const OVER: u8 = b'o';
 /// Longest wait for a keeper to hand over.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Before a keeper that died is replaced.
@@ -67,6 +71,8 @@ pub(super) struct Held {
     pub(super) err: PipeWriter,
     readers: [OwnedFd; 2],
     place: Place,
+    /// The connection to the keeper.
+    keeper: Mutex<Option<UnixStream>>,
 }
 
 /// Where an app's keeper is, and how it keeps.
@@ -85,8 +91,8 @@ impl Held {
     pub(super) fn new(sockets: Sockets, place: Place, keepers: &TaskTracker) -> Result<Arc<Self>> {
         let (out_reader, out) = io::pipe()?;
         let (err_reader, err) = io::pipe()?;
-        let held =
-            Arc::new(Self { sockets, out, err, readers: [out_reader.into(), err_reader.into()], place });
+        let readers = [out_reader.into(), err_reader.into()];
+        let held = Arc::new(Self { sockets, out, err, readers, place, keeper: Mutex::default() });
         let keeper = held.start()?;
         keepers.spawn(keep_up(keeper, Arc::downgrade(&held)));
         Ok(held)
@@ -135,7 +141,26 @@ impl Held {
         command.fd_mappings(mappings.collect())?;
         // It is reaped with all that ends below the supervisor; what tells of its end is the connection.
         command.spawn().context("cannot start the keeper of the log")?;
-        Ok(UnixStream::connect(&self.place.path)?)
+        let keeper = UnixStream::connect(&self.place.path)?;
+        self.connected(&keeper)?;
+        Ok(keeper)
+    }
+
+    /// All that the keeper hands over is here.
+    fn connected(&self, mut keeper: &UnixStream) -> io::Result<()> {
+        keeper.write_all(&[TAKEN])?;
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper.try_clone()?);
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(keeper) = keeper {
+            // One that is gone needs no telling.
+            let _ = keeper.write_all(&[OVER]);
+        }
     }
 }
 
@@ -160,6 +185,12 @@ async fn ended(keeper: UnixStream) {
     }
 }
 
+/// The writing end of a pipe whose reading end is here (proc(5): opening it is opening the pipe).
+fn writer(reader: &impl AsRawFd) -> io::Result<PipeWriter> {
+    let pipe = OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", reader.as_raw_fd()))?;
+    Ok(PipeWriter::from(OwnedFd::from(pipe)))
+}
+
 fn take(keeper: &UnixStream, place: Place) -> Result<Held> {
     keeper.set_read_timeout(Some(PATIENCE))?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
@@ -174,12 +205,12 @@ fn take(keeper: &UnixStream, place: Place) -> Result<Held> {
     let (Some(control), Some(out), Some(err), chat) = (fds.next(), fds.next(), fds.next(), fds.next()) else {
         anyhow::bail!("it sent something else");
     };
-    let writer = |reader: &OwnedFd| -> Result<PipeWriter> {
-        let pipe = OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", reader.as_raw_fd()))?;
-        Ok(PipeWriter::from(OwnedFd::from(pipe)))
-    };
     let sockets = Sockets { chat: chat.map(TcpListener::from), control: UnixListener::from(control) };
-    Ok(Held { sockets, out: writer(&out)?, err: writer(&err)?, readers: [out, err], place })
+    let (out_writer, err_writer) = (writer(&out)?, writer(&err)?);
+    let (readers, unknown) = ([out, err], Mutex::default());
+    let held = Held { sockets, out: out_writer, err: err_writer, readers, place, keeper: unknown };
+    held.connected(keeper)?;
+    Ok(held)
 }
 
 /// The keeper's own life: keeps the log until nobody can write to it any more. Standard input is the children's
@@ -205,28 +236,97 @@ pub(crate) fn run(
     let reopened =
         |fd: u32| File::open(format!("/proc/self/fd/{fd}")).map(|pipe| PipeReader::from(OwnedFd::from(pipe)));
     let (out, err) = (reopened(0)?, reopened(ERR)?);
-    let readers = [out.try_clone()?, err.try_clone()?];
-    let hand_over = move || {
-        let mut handed = vec![control.as_fd(), readers[0].as_fd(), readers[1].as_fd()];
-        handed.extend(chat.as_ref().map(AsFd::as_fd));
-        let mut connected = VecDeque::new();
-        for stream in keep.incoming().flatten() {
-            if give(&stream, &handed).is_ok() {
-                connected.push_back(stream);
-                connected.drain(..connected.len().saturating_sub(CONNECTED));
+    let life = Arc::new(Life::default());
+    let handed = Handed { chat, control, readers: [out.try_clone()?, err.try_clone()?] };
+    let serve = {
+        let (life, handed) = (life.clone(), Arc::new(handed));
+        move || {
+            for stream in keep.incoming().flatten() {
+                let (life, handed) = (life.clone(), handed.clone());
+                // A supervisor for which there is no thread will ask again.
+                let _ = thread::Builder::new().spawn(move || handed.hand_over(&stream, &life));
             }
         }
     };
     let log = Log::open(log.to_owned(), bounds)?;
-    thread::Builder::new().name("keeper".to_owned()).spawn(hand_over)?;
-    let following = [log.follow("out", out)?, log.follow("err", err)?];
+    thread::Builder::new().name("keeper".to_owned()).spawn(serve)?;
+    let more = |life: &Arc<Life>| {
+        let life = life.clone();
+        move |seen: &mut u64| life.goes_on(seen)
+    };
+    let following = [log.follow("out", out, more(&life))?, log.follow("err", err, more(&life))?];
     following.into_iter().for_each(|thread| drop(thread.join()));
     Ok(())
 }
 
-fn give(stream: &UnixStream, handed: &[BorrowedFd<'_>]) -> rustix::io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    control.push(SendAncillaryMessage::ScmRights(handed));
-    sendmsg(stream, &[IoSlice::new(b"k")], &mut control, SendFlags::empty())
+/// What is known of supervisors.
+#[derive(Default)]
+struct Life {
+    state: Mutex<Supervisors>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Supervisors {
+    /// How many have come.
+    came: u64,
+    /// The last one said that it is over.
+    over: bool,
+}
+
+impl Life {
+    fn update(&self, change: impl FnOnce(&mut Supervisors)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+
+    /// Nobody can write any more. Whether another supervisor came since `seen`, or does in time.
+    fn goes_on(&self, seen: &mut u64) -> bool {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |state: &mut Supervisors| state.came == *seen && !state.over;
+        let waited = self.changed.wait_timeout_while(state, LINGER, waits);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let another = state.came != *seen;
+        *seen = state.came;
+        another
+    }
+}
+
+/// What a supervisor is handed.
+struct Handed {
+    chat: Option<TcpListener>,
+    control: UnixListener,
+    readers: [PipeReader; 2],
+}
+
+impl Handed {
+    /// Hands it to a supervisor, and listens to it to its end.
+    fn hand_over(&self, mut stream: &UnixStream, life: &Life) {
+        // While the supervisor has not opened the pipes to write, they are held open here: they do not end meanwhile.
+        let mut open = self.readers.each_ref().map(writer).into_iter().flatten().collect::<Vec<_>>();
+        life.update(|supervisors| {
+            supervisors.came += 1;
+            supervisors.over = false;
+        });
+        if self.give(stream).is_err() {
+            return;
+        }
+        let mut word = [0];
+        while stream.read_exact(&mut word).is_ok() {
+            match word[0] {
+                TAKEN => open.clear(),
+                OVER => life.update(|supervisors| supervisors.over = true),
+                _ => {}
+            }
+        }
+    }
+
+    fn give(&self, stream: &UnixStream) -> rustix::io::Result<usize> {
+        let mut fds = vec![self.control.as_fd(), self.readers[0].as_fd(), self.readers[1].as_fd()];
+        fds.extend(self.chat.as_ref().map(AsFd::as_fd));
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&fds));
+        sendmsg(stream, &[IoSlice::new(b"k")], &mut control, SendFlags::empty())
+    }
 }

@@ -40,15 +40,21 @@ impl Log {
         Ok(Self(Arc::new(Mutex::new(Rotating::open(path, bounds)?))))
     }
 
-    /// Keeps what comes out of `pipe` until its end; `stream` is its name in the lines.
+    /// Keeps what comes out of `pipe`; `stream` is its name in the lines. At its end `more` says whether to go on:
+    /// it may be opened to write again.
     ///
     /// # Errors
     /// No thread could be started.
-    pub(super) fn follow(&self, stream: &'static str, pipe: PipeReader) -> io::Result<JoinHandle<()>> {
+    pub(super) fn follow(
+        &self,
+        stream: &'static str,
+        pipe: PipeReader,
+        more: impl Fn(&mut u64) -> bool + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
         let log = self.clone();
         let keep = move || {
-            // The pipe breaking is its end.
-            let _ = log.copy(stream, BufReader::with_capacity(LINE_SIZE, pipe));
+            let (mut pipe, mut seen) = (BufReader::with_capacity(LINE_SIZE, pipe), 0);
+            while log.copy(stream, &mut pipe).is_ok() && more(&mut seen) {}
         };
         thread::Builder::new().name(format!("log-{stream}")).spawn(keep)
     }

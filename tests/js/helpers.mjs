@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { io as v4 } from "socket.io-client";
 import v2 from "socket.io-client-2";
 
-const program = process.env.CHATCTL_BIN ?? new URL("../../target/debug/chatctl", import.meta.url).pathname;
+export const program = process.env.CHATCTL_BIN ?? new URL("../../target/debug/chatctl", import.meta.url).pathname;
 /** Nothing here takes longer, on the slowest machine. */
 export const DEADLINE = 60_000;
 
@@ -49,7 +49,7 @@ async function folder(t, toml) {
   return dir;
 }
 
-function run(t, dir, args) {
+export function run(t, dir, args) {
   const child = spawn(program, args, { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
   const server = { child, dir, log: "", ended: new Promise((end) => child.on("exit", (code, signal) => end({ code, signal }))) };
   child.stderr.setEncoding("utf8").on("data", (text) => (server.log += text));
