@@ -9,7 +9,8 @@
 //! - `chatctl supervise` holds the listening sockets and keeps one child process per app alive.
 //! - The child is `chatctl serve`: the chat server. It finds its listener in `LISTEN_FDS` and says
 //!   `READY=1` on `NOTIFY_SOCKET`, the protocols systemd speaks, so it runs under systemd alone as well.
-//! - `chatctl status` asks the supervisor over a Unix socket in the state directory.
+//! - A keeper process an app writes the log and holds the sockets too: the chat outlives its supervisor.
+//! - `chatctl status` and its like ask the supervisor over a Unix socket in the state directory.
 //!
 //! # Invariants
 //!
@@ -17,7 +18,7 @@
 //! - `chat`, `supervisor::machine` and `supervisor::backoff` know no runtime, no socket and no clock: time is
 //!   an argument. A test scans the sources and holds this.
 //! - Each foreign crate has one home: clap in `cli`, notify in `supervisor::watch`, sysinfo in
-//!   `supervisor::memory`, socketioxide in `server`.
+//!   `supervisor::memory`, croner in `supervisor::cron`, socketioxide in `server`.
 //! - Every queue is bounded and says what happens when it is full. No message is dropped in silence.
 //! - No unsafe code.
 

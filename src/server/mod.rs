@@ -59,6 +59,7 @@ pub(crate) struct Settings {
 /// # Errors
 /// It could not start.
 pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<(), Failure> {
+    allow_many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
@@ -66,6 +67,13 @@ pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<(), Failur
     // Connections that are still open are not waited for: their clients have been told.
     runtime.shutdown_background();
     result
+}
+
+/// A client is a descriptor: as many as this process may have.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> {

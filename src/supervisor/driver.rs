@@ -249,6 +249,10 @@ impl Driver {
         }
         let changed = |unit: &mut Unit| Some((unit.name().to_owned(), unit.changes.take(now)?));
         let changed: Vec<_> = self.units.iter_mut().filter_map(changed).collect();
+        if !changed.is_empty() {
+            // What is watched may be there only now, or be another.
+            self.watch();
+        }
         for (app, what) in changed {
             self.reload(&format!("{what} changed"), |unit, _| unit.name() == app);
         }

@@ -55,23 +55,34 @@ impl Watched {
                 if path.is_dir() { folders.push(path.clone()) } else { files.push(path.clone()) }
             }
         }
-        // The kernel reports real paths.
-        let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
-        let (files, folders) =
-            (files.into_iter().map(real).collect(), folders.into_iter().map(real).collect());
+        // Of a link, both count: what it leads to, and that it leads there.
+        let links: Vec<PathBuf> = files
+            .iter()
+            .chain(&folders)
+            .filter(|path| path.is_symlink())
+            .map(|link| in_place(link))
+            .collect();
+        let files = files.into_iter().map(real).chain(links).collect();
+        let folders = folders.into_iter().map(real).collect();
         let (ignored, state_dir) = (globs(&app.ignore_watch), real(config.state_dir.clone()));
         Self { app: app.name.clone(), files, folders, ignored, state_dir, base: real(base) }
     }
 
     /// The folders to watch, and whether with all below.
-    fn roots(&self) -> impl Iterator<Item = (&Path, RecursiveMode)> {
-        let files = self.files.iter().filter_map(|file| Some((file.parent()?, RecursiveMode::NonRecursive)));
-        files.chain(self.folders.iter().map(|folder| (folder.as_path(), RecursiveMode::Recursive)))
+    fn roots(&self) -> impl Iterator<Item = (PathBuf, RecursiveMode)> {
+        let there = |path: &&Path| path.is_dir();
+        let around = move |path: &PathBuf| path.ancestors().skip(1).find(there).map(Path::to_owned);
+        let missing = self.folders.iter().filter(|folder| !folder.is_dir());
+        let parents = self.files.iter().chain(missing).filter_map(around);
+        let folders = self.folders.iter().filter(|folder| folder.is_dir()).cloned();
+        let parents = parents.map(|path| (path, RecursiveMode::NonRecursive));
+        folders.map(|path| (path, RecursiveMode::Recursive)).chain(parents)
     }
 
     /// The path as people would name it, when its change counts.
     pub(super) fn counts(&self, path: &Path) -> Option<String> {
-        if self.files.iter().any(|file| file == path) {
+        // A folder on the way to what is watched came or went, and that with it.
+        if self.files.iter().chain(&self.folders).any(|watched| watched.starts_with(path)) {
             return Some(self.shown(path));
         }
         let inside = self.folders.iter().find_map(|folder| path.strip_prefix(folder).ok())?;
@@ -85,6 +96,17 @@ impl Watched {
     fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.base).unwrap_or(path).display().to_string()
     }
+}
+
+/// The kernel reports real paths.
+fn real(path: PathBuf) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| in_place(&path))
+}
+
+/// The path of the link itself, or of what is not there yet.
+fn in_place(path: &Path) -> PathBuf {
+    let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+    parent.zip(path.file_name()).map_or_else(|| path.to_owned(), |(parent, name)| parent.join(name))
 }
 
 fn globs(ignore: &[String]) -> GlobSet {
@@ -124,9 +146,9 @@ pub(super) fn start(
         Err(error) => tracing::warn!("watching files: {}", explain(&error)),
     };
     let mut watcher = notify::recommended_watcher(handler).map_err(|error| explain(&error))?;
-    let config = config.and_then(Path::parent).map(|folder| (folder, RecursiveMode::NonRecursive));
+    let config = config.and_then(Path::parent).map(|folder| (folder.to_owned(), RecursiveMode::NonRecursive));
     for (path, mode) in watched.iter().flat_map(Watched::roots).chain(config) {
-        watcher.watch(path, mode).map_err(|error| format!("{}: {}", path.display(), explain(&error)))?;
+        watcher.watch(&path, mode).map_err(|error| format!("{}: {}", path.display(), explain(&error)))?;
     }
     Ok(watcher)
 }
@@ -179,6 +201,7 @@ mod tests {
         for (path, shown) in [
             ("/srv/bin/chatctl", Some("bin/chatctl")),
             ("/srv/bin/other", None),
+            ("/srv/bin", Some("bin")),
             ("/srv/public/room.html", Some("public/room.html")),
             ("/srv/public/deep/er/x.js", Some("public/deep/er/x.js")),
             ("/srv/public/state/logs/a", None),

@@ -55,6 +55,40 @@ fn a_burst_of_writes_is_one_restart_and_its_own_files_are_none() {
 }
 
 #[test]
+fn links_that_lead_elsewhere_and_folders_that_come_later_count() {
+    let supervisor = Supervisor::prepare("watch = [\"current\", \"later/deep\"]\nwatch_delay = \"100ms\"");
+    for release in ["one", "two"] {
+        fs::create_dir(supervisor.path(release)).unwrap();
+    }
+    std::os::unix::fs::symlink("one", supervisor.path("current")).unwrap();
+    let supervisor = supervisor.launch();
+    let restarted = |times, why: &str| {
+        let app = supervisor.restarted(times);
+        assert_eq!(
+            (&app["restarts"], &app["last_reason"]),
+            (&times.into(), &why.into()),
+            "{}",
+            supervisor.log()
+        );
+    };
+    std::os::unix::fs::symlink("two", supervisor.path("next")).unwrap();
+    fs::rename(supervisor.path("next"), supervisor.path("current")).unwrap();
+    restarted(1, "current changed");
+    fs::write(supervisor.path("two/page.html"), "x").unwrap();
+    restarted(2, "two/page.html changed");
+    fs::create_dir(supervisor.path("later")).unwrap();
+    restarted(3, "later changed");
+    fs::create_dir(supervisor.path("later/deep")).unwrap();
+    restarted(4, "later/deep changed");
+    fs::write(supervisor.path("later/deep/file"), "x").unwrap();
+    restarted(5, "later/deep/file changed");
+    fs::rename(supervisor.path("later/deep/file"), supervisor.path("later/deep/moved")).unwrap();
+    restarted(6, "later/deep/file changed");
+    fs::remove_file(supervisor.path("later/deep/moved")).unwrap();
+    restarted(7, "later/deep/moved changed");
+}
+
+#[test]
 fn a_second_supervisor_is_refused_and_says_why() {
     let supervisor = Supervisor::start("");
     let second = chatctl(supervisor.dir.path(), &["supervise"]);
