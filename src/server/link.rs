@@ -8,7 +8,6 @@
 //! Against a client that sends faster than it can be served, a link has credit: with [`CREDIT`] of its events
 //! waiting, the edge reads no more from it. What waits is therefore bounded by the credit plus one read.
 
-use super::stats::Stats;
 use crate::chat::Identity;
 use futures_util::task::AtomicWaker;
 use std::{
@@ -54,8 +53,6 @@ pub(super) struct Link {
     pub(super) writer: AtomicWaker,
     /// Only what began as polling has one.
     pub(super) polling: Option<Box<Polling>>,
-    /// A link is what counts as a connection: it lives exactly as long as its session.
-    stats: Arc<Stats>,
 }
 
 /// What only a polling session has.
@@ -75,13 +72,7 @@ const WEBSOCKET: u8 = 1;
 
 impl Link {
     /// A link for a session that begins as WebSocket, or as polling with what only that has.
-    pub(super) fn new(
-        identity: Identity,
-        eio3: bool,
-        polling: Option<Box<Polling>>,
-        stats: Arc<Stats>,
-    ) -> Arc<Self> {
-        stats.connections.fetch_add(1, Relaxed);
+    pub(super) fn new(identity: Identity, eio3: bool, polling: Option<Box<Polling>>) -> Arc<Self> {
         Arc::new(Self {
             identity,
             eio3,
@@ -97,7 +88,6 @@ impl Link {
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
             polling,
-            stats,
         })
     }
 
@@ -216,11 +206,5 @@ impl Link {
     /// Registers who reads the transport, for [`Link::cut`] and returning credit.
     pub(super) fn register_reader(&self, waker: &Waker) {
         self.reader.register(waker);
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.stats.connections.fetch_sub(1, Relaxed);
     }
 }

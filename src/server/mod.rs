@@ -60,6 +60,9 @@ pub(crate) struct Settings {
 /// It could not start.
 pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<(), Failure> {
     allow_many_files();
+    if let Some(dir) = settings.server.page.dir.as_ref().filter(|dir| !dir.is_dir()) {
+        return Err(Failure::usage(format_args!("[page] dir {} is not a folder", dir.display())));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
@@ -154,7 +157,7 @@ fn engine(settings: &Settings, stats: &Arc<Stats>) -> Result<(SocketIo, Arc<Edge
         .ws_max_frame_size(max_payload)
         .build_svc();
     let (inbox, commands) = sequencer::inbox();
-    socket::install(&io, inbox.clone());
+    socket::install(&io, inbox.clone(), stats.clone());
     let bounds = Bounds { packets: limits.max_queue, bytes: limits.max_queue_bytes };
     let zone = settings.server.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
     let chat = Chat::new(settings.profile, limits);
@@ -165,7 +168,7 @@ fn engine(settings: &Settings, stats: &Arc<Stats>) -> Result<(SocketIo, Arc<Edge
         sequencer.run(&commands);
     });
     started.map_err(|error| Failure::failed(format_args!("cannot start a thread: {error}")))?;
-    Ok((io, Edge::new(service, limits, stats.clone()), inbox))
+    Ok((io, Edge::new(service, limits), inbox))
 }
 
 /// Tells the supervisor or systemd; without one, nobody.

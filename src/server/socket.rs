@@ -8,6 +8,7 @@
 use super::{
     link::Link,
     sequencer::{Command, Event, Inbox},
+    stats::Stats,
 };
 use crate::chat::{self, MemberId, Refusal};
 use socketioxide::{
@@ -45,16 +46,16 @@ impl FromMessage<LocalAdapter> for Packet {
 }
 
 /// Defines the namespace `/`.
-pub(super) fn install(io: &SocketIo, inbox: Inbox) {
+pub(super) fn install(io: &SocketIo, inbox: Inbox, stats: Arc<Stats>) {
     let next = Arc::new(AtomicUsize::new(0));
     let middleware = move |socket: SocketRef| {
-        register(&socket, next.fetch_add(1, Relaxed), &inbox);
+        register(&socket, next.fetch_add(1, Relaxed), &inbox, &stats);
         ready(Ok::<(), Infallible>(()))
     };
     io.ns("/", (|| ready(())).with(middleware));
 }
 
-fn register(socket: &SocketRef, member: MemberId, inbox: &Inbox) {
+fn register(socket: &SocketRef, member: MemberId, inbox: &Inbox, stats: &Arc<Stats>) {
     let Some(link) = socket.req_parts().extensions.get::<Arc<Link>>().cloned() else {
         tracing::error!("a bug: a session that did not come by the edge");
         return;
@@ -65,8 +66,10 @@ fn register(socket: &SocketRef, member: MemberId, inbox: &Inbox) {
         take(packet, member, link, &events);
         ready(())
     });
-    let inbox = inbox.clone();
+    let (inbox, stats) = (inbox.clone(), stats.clone());
+    stats.connections.fetch_add(1, Relaxed);
     socket.on_disconnect(move || {
+        stats.connections.fetch_sub(1, Relaxed);
         inbox.push(Command::Gone(member));
         ready(())
     });

@@ -351,7 +351,7 @@ impl Machine {
     }
 
     fn crashed(&mut self, duty: Duty, exit: Exit, now: Instant, chance: f64) -> Effects {
-        let stable = self.state != State::Starting && self.stable_at.is_none();
+        let stable = self.state != State::Starting && self.stable_at.take().is_none();
         self.unstable = if stable { 1 } else { self.unstable.saturating_add(1) };
         let condemned = duty.verdict.is_some();
         let how = duty.verdict.unwrap_or(exit.how);

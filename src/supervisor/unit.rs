@@ -9,6 +9,7 @@ use super::{
     cron::Schedule,
     events::Events,
     keeper::{Bounds, Held, Place},
+    logs,
     machine::{Effect, Event, Exit, Id, Machine, Rules, State, Which},
     memory::Usage,
     orders::Order,
@@ -246,6 +247,7 @@ impl Unit {
                 self.tried(Ok("the new version is in force".to_owned()));
             }
             Effect::Refused(why) => {
+                let why = self.with_last_words(why);
                 self.new = None;
                 self.machine.set_rules(rules(&self.good.app));
                 self.tell("refused", Some(why.clone()));
@@ -254,6 +256,14 @@ impl Unit {
                     .filter(|_| !matches!(self.machine.state(), State::Stopping(None) | State::Stopped));
             }
         }
+    }
+
+    /// The last line it wrote says more than its exit code.
+    fn with_last_words(&self, why: String) -> String {
+        let last = logs::tail(&self.log_file, 1).unwrap_or_default().pop();
+        let words =
+            last.as_deref().and_then(|line| line.split_once(" err | ")).map(|(_, words)| words.trim());
+        words.map_or(why.clone(), |words| format!("{why} ({words})"))
     }
 
     /// The one place where what happens to an app is written down.

@@ -78,6 +78,12 @@ fn bad_reloads_change_nothing() {
         fs::remove_file(&program).unwrap();
         let output = chatctl(supervisor.dir.path(), &["reload"]);
         assert!(stderr(&output).contains("cannot open"), "{}", stderr(&output));
+        fs::copy(env!("CARGO_BIN_EXE_chatctl"), &program).unwrap();
+        let nowhere = "[page]\ndir = \"/nowhere\"";
+        fs::write(supervisor.path("chat.toml"), config(supervisor.port, nowhere)).unwrap();
+        let output = chatctl(supervisor.dir.path(), &["reload"]);
+        assert!(stderr(&output).contains("/nowhere is not a folder"), "{}", stderr(&output));
+        fs::remove_file(&program).unwrap();
         fs::write(supervisor.path("chat.toml"), config(supervisor.port, "wach = true")).unwrap();
         let output = chatctl(supervisor.dir.path(), &["reload"]);
         assert_eq!(output.status.code(), Some(1));

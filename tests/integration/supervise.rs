@@ -149,6 +149,9 @@ fn status_tells_by_its_exit_code() {
         page.contains("chatting") && page.contains("online") && page.contains("listening on http://"),
         "{page}"
     );
+    // The supervisor's own probes are no clients.
+    until("a probe", || supervisor.app()?["health_latency_ms"].is_number().then_some(()));
+    assert_eq!(supervisor.app().unwrap()["connections"], 0);
     assert_eq!(chatctl(&folder, &["status", "nobody"]).status.code(), Some(2));
     signal(supervisor.child(), "STOP");
     until("the stopped child to be noticed", || {

@@ -13,10 +13,7 @@ mod handshake;
 mod polling;
 mod stream;
 
-use super::{
-    link::{ClosePolling, Link},
-    stats::Stats,
-};
+use super::link::{ClosePolling, Link};
 use crate::config::Limits;
 use axum::{
     body::Body,
@@ -45,7 +42,6 @@ pub(super) type Engine = SocketIoService<NotFoundService>;
 pub(super) struct Edge {
     engine: Engine,
     limits: Limits,
-    stats: Arc<Stats>,
     /// Polling sessions by id: their later requests, and upgrades, name nothing else.
     sessions: Mutex<HashMap<Box<str>, Weak<Link>>>,
     /// For the links, which close polling sessions through it.
@@ -54,8 +50,8 @@ pub(super) struct Edge {
 
 impl Edge {
     /// An edge before this engine.
-    pub(super) fn new(engine: Engine, limits: Limits, stats: Arc<Stats>) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self { engine, limits, stats, sessions: Mutex::default(), this: this.clone() })
+    pub(super) fn new(engine: Engine, limits: Limits) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self { engine, limits, sessions: Mutex::default(), this: this.clone() })
     }
 
     /// The link of a polling session.
@@ -96,9 +92,7 @@ impl Edge {
         }
         let known = handshake.sid.as_deref().map(|sid| self.find(sid));
         let (link, upgrades) = match known {
-            None => {
-                (Link::new(handshake.identity(&self.limits), handshake.eio3, None, self.stats.clone()), false)
-            }
+            None => (Link::new(handshake.identity(&self.limits), handshake.eio3, None), false),
             Some(Some(link)) if !link.is_websocket() => (link, true),
             Some(Some(_)) => return refuse(3, "Bad request"),
             Some(None) => return refuse(1, "Session ID unknown"),

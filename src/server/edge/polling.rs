@@ -35,12 +35,7 @@ impl Edge {
     async fn open(self: Arc<Self>, handshake: Handshake) -> Response {
         let edge: Weak<Self> = Arc::downgrade(&self);
         let polling = Polling { sid: OnceLock::new(), gets: AtomicU32::new(0), credit: Notify::new(), edge };
-        let link = Link::new(
-            handshake.identity(&self.limits),
-            handshake.eio3,
-            Some(Box::new(polling)),
-            self.stats.clone(),
-        );
+        let link = Link::new(handshake.identity(&self.limits), handshake.eio3, Some(Box::new(polling)));
         let mut request = Request::new(Body::empty());
         let Ok(uri) = handshake.engine_uri().parse() else { return refuse(3, "Bad request") };
         *request.uri_mut() = uri;

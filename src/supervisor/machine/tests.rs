@@ -120,6 +120,27 @@ fn unstable_lives_wait_longer_and_longer_and_it_never_gives_up() {
 }
 
 #[test]
+fn dying_soon_after_ready_is_a_crash_loop_too() {
+    let mut stage = Stage::new();
+    let policy = Policy { max_restarts: 16, ..rules().policy };
+    stage.machine.set_rules(Rules { policy, ..rules() });
+    let (begun, mut starts, mut child) = (stage.now, 1, 1);
+    stage.check(Event::Start, &[duty(1, Good)], "starting");
+    while stage.now < begun + Duration::from_secs(60) {
+        let mut effects = stage.machine.step(Event::Ready(child), stage.now, 0.0);
+        effects.extend(stage.machine.step(exit(child), stage.now, 0.0));
+        while effects.is_empty() {
+            stage.now = stage.machine.wake_at().unwrap();
+            effects = stage.machine.step(Event::Tick, stage.now, 0.0);
+        }
+        child += 1;
+        assert_eq!(effects, [duty(child, Good)]);
+        starts += 1;
+    }
+    assert!(starts <= 12, "{starts} starts in a minute");
+}
+
+#[test]
 fn a_child_that_is_there_already_is_taken_over() {
     let mut stage = Stage::new();
     stage.check(Event::Adopted, &[], "starting").check(Event::Ready(1), &[], "online");
