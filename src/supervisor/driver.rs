@@ -175,6 +175,9 @@ impl Driver {
                     self.reload("SIGHUP", |_, _| true);
                 }
             }
+            Wish::Reopen => {
+                tracing::info!("SIGUSR1: logs that were moved away are made anew with their next line")
+            }
             Wish::Reap => {
                 let children = self.units.iter().flat_map(|unit| unit.children.values());
                 tree::reap(&children.map(|child| child.pid).collect::<Vec<_>>());

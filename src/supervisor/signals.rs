@@ -9,6 +9,8 @@ pub(super) enum Wish {
     Stop(&'static str),
     /// SIGHUP: read chat.toml again and reload every app.
     Reload,
+    /// SIGUSR1: files were moved away. The keepers make them anew by themselves; it must only not be deadly.
+    Reopen,
     /// SIGCHLD: something has ended that may have to be reaped.
     Reap,
 }
@@ -18,6 +20,7 @@ pub(super) struct Signals {
     term: Signal,
     int: Signal,
     hup: Signal,
+    usr1: Signal,
     child: Signal,
 }
 
@@ -29,6 +32,7 @@ impl Signals {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
             hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
             child: signal(SignalKind::child())?,
         })
     }
@@ -39,6 +43,7 @@ impl Signals {
             _ = self.term.recv() => Wish::Stop("SIGTERM"),
             _ = self.int.recv() => Wish::Stop("SIGINT"),
             _ = self.hup.recv() => Wish::Reload,
+            _ = self.usr1.recv() => Wish::Reopen,
             _ = self.child.recv() => Wish::Reap,
         }
     }

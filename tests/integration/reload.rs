@@ -10,6 +10,15 @@ use std::{
     time::Duration,
 };
 
+/// Ends the knocking, also when a test fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Connects all the time while `doing`, and counts who is refused.
 fn nobody_is_refused(supervisor: &Supervisor, doing: impl FnOnce()) {
     let address = SocketAddr::from(([127, 0, 0, 1], supervisor.port));
@@ -22,8 +31,8 @@ fn nobody_is_refused(supervisor: &Supervisor, doing: impl FnOnce()) {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
+        let _done = Done(&done);
         doing();
-        done.store(true, Ordering::Relaxed);
     });
     assert!(connects.load(Ordering::Relaxed) > 0);
     assert_eq!(refused.load(Ordering::Relaxed), 0, "of {connects:?} connects");
@@ -82,7 +91,11 @@ fn bad_reloads_change_nothing() {
         let nowhere = "[page]\ndir = \"/nowhere\"";
         fs::write(supervisor.path("chat.toml"), config(supervisor.port, nowhere)).unwrap();
         let output = chatctl(supervisor.dir.path(), &["reload"]);
-        assert!(stderr(&output).contains("/nowhere is not a folder"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("exited with code 2"), "{}", stderr(&output));
+        until("its reason in the log", || {
+            let log = fs::read_to_string(supervisor.path("state/logs/chatting.log")).unwrap();
+            log.contains("/nowhere is not a folder").then_some(())
+        });
         fs::remove_file(&program).unwrap();
         fs::write(supervisor.path("chat.toml"), config(supervisor.port, "wach = true")).unwrap();
         let output = chatctl(supervisor.dir.path(), &["reload"]);

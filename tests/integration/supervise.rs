@@ -89,6 +89,31 @@ fn links_that_lead_elsewhere_and_folders_that_come_later_count() {
 }
 
 #[test]
+fn a_full_disk_costs_lines_and_never_the_chat_and_moved_logs_are_made_anew() {
+    let supervisor = Supervisor::prepare("");
+    let log = supervisor.path("state/logs/chatting.log");
+    fs::create_dir_all(log.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &log).unwrap();
+    let supervisor = supervisor.launch();
+    assert!(supervisor.handshake().unwrap().contains("\"sid\""));
+    assert!(chatctl(supervisor.dir.path(), &["restart"]).status.success());
+    // There is room again.
+    fs::remove_file(&log).unwrap();
+    assert!(chatctl(supervisor.dir.path(), &["restart"]).status.success());
+    let text = until("lines again", || {
+        fs::read_to_string(&log).ok().filter(|text| text.contains("listening on http://"))
+    });
+    assert!(text.contains("chatctl: the disk was full: "), "{text}");
+    // As logrotate does it.
+    fs::rename(&log, supervisor.path("moved.log")).unwrap();
+    signal(supervisor.pid(), "USR1");
+    assert!(chatctl(supervisor.dir.path(), &["restart"]).status.success());
+    until("a new file", || {
+        fs::read_to_string(&log).ok().filter(|text| text.contains("listening on http://"))
+    });
+}
+
+#[test]
 fn a_second_supervisor_is_refused_and_says_why() {
     let supervisor = Supervisor::start("");
     let second = chatctl(supervisor.dir.path(), &["supervise"]);

@@ -1,8 +1,8 @@
 // What is served besides the chat: the browser client, the page, health; and who may connect from elsewhere.
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { test } from "node:test";
-import { writeFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { serve } from "./helpers.mjs";
 
@@ -40,12 +40,15 @@ test("the page can be switched off, or be the operator's own", async (t) => {
   const off = await serve(t, "local", "[page]\nenabled = false\n");
   assert.equal((await fetch(`${off.url}/`)).status, 404);
   assert.equal((await fetch(`${off.url}/socket.io/socket.io.js`)).status, 200);
-  const own = await serve(t, "local", '[page]\ndir = "public"\n');
-  await mkdir(join(own.dir, "public"));
-  await writeFile(join(own.dir, "public/room.html"), "my own room");
-  await writeFile(join(own.dir, "public/.env"), "secret");
+  const dir = await mkdtemp(join(tmpdir(), "chatctl-page-"));
+  t.after(() => rm(dir, { recursive: true }));
+  await mkdir(join(dir, "public"));
+  await writeFile(join(dir, "public/room.html"), "my own room");
+  await writeFile(join(dir, "public/.env"), "secret");
+  const own = await serve(t, "local", `[page]\ndir = ${JSON.stringify(join(dir, "public"))}\n`);
   assert.equal(await (await fetch(`${own.url}/room?room=a`)).text(), "my own room");
   assert.equal((await fetch(`${own.url}/.env`)).status, 404);
+  await writeFile(join(dir, "chat.toml"), "not for everybody");
   assert.equal((await fetch(`${own.url}/%2e%2e/chat.toml`)).status, 404);
 });
 
