@@ -106,10 +106,15 @@ export async function connect(t, server, query, { library, transports } = FIRST,
     socket.on(event, (body) => socket.heard.push([event, body]));
   }
   t.after(() => socket.close());
+  const saw = [];
+  socket.on("connect_error", (error) => saw.push(`${error.message} ${error.description ?? ""}`));
   await soon("a connection", new Promise((ready, fail) => {
     socket.on("connect", ready);
     socket.on("error", fail);
-  }));
+  })).catch((error) => {
+    const { readyState, id, upgrading, transport } = socket.io.engine ?? {};
+    throw new Error(`${error.message}: ${JSON.stringify({ query, transports, readyState, id, upgrading, transport: transport?.name, saw, log: server.log })}`);
+  });
   return socket;
 }
 
