@@ -7,7 +7,7 @@ use super::{
 use bytes::Bytes;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, value::RawValue};
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// The body of one event, rendered once and shared by all its receivers.
 #[derive(Debug, Clone)]
@@ -76,6 +76,33 @@ impl Body {
             reason: &'a str,
         }
         Self::json(&ChatError { event, reason })
+    }
+
+    /// What was said in a room before somebody came: messages as they went out, oldest first.
+    pub(crate) fn history(room: &str, messages: &[Box<RawValue>]) -> Self {
+        #[derive(Serialize)]
+        struct History<'a> {
+            room: &'a str,
+            messages: &'a [Box<RawValue>],
+        }
+        Self::json(&History { room, messages })
+    }
+
+    /// Its parts, for keeping: JSON, and the attachments for its placeholders.
+    pub(crate) fn parts(&self) -> (Cow<'_, str>, &[Bytes]) {
+        match self {
+            Self::Json(raw) => (Cow::Borrowed(raw.get()), &[]),
+            Self::Mixed(value, attachments) => (Cow::Owned(value.to_string()), attachments),
+        }
+    }
+
+    /// The body of these parts; `None`: they are none.
+    pub(crate) fn from_parts(json: String, attachments: Vec<Bytes>) -> Option<Self> {
+        if attachments.is_empty() {
+            return Some(Self::Json(RawValue::from_string(json).ok()?.into()));
+        }
+        let value = serde_json::from_str(&json).ok()?;
+        Some(Self::Mixed(Arc::new(value), attachments.into()))
     }
 
     fn json(body: &impl Serialize) -> Self {

@@ -4,24 +4,30 @@
 //! [`Effect`]s it has, in the order in which they must happen; somebody else carries them out. That makes every
 //! row of the wire's tables a plain table test.
 //!
+//! A member is a session: it may lose its connection and come back. Meanwhile it is away: it keeps its seats and
+//! counts in no room.
+//!
 //! Promises: malformed input is a [`Refusal`], never a panic; a refused event changes nothing; member counts are
 //! O(1) and never drift from the membership.
 
+mod away;
 mod body;
 mod event;
 mod rooms;
 mod text;
 
+pub(crate) use away::Seat;
 pub(crate) use body::Body;
 pub(crate) use event::{Kind, Payload, parse};
 pub(crate) use text::WallTime;
 
 use crate::config::{Limits, Profile};
+use away::Away;
 use event::Request;
 use rooms::Rooms;
 use std::sync::Arc;
 
-/// A connected socket, as the domain knows it.
+/// A session, as the domain knows it.
 pub(crate) type MemberId = usize;
 /// A room's id as the clients spell it.
 pub(crate) type RoomId = Arc<str>;
@@ -123,8 +129,8 @@ pub(crate) enum Refusal {
 /// One consequence of an event; to be carried out in the order given.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Effect {
-    /// From now on the socket receives what is said in the room.
-    Enter(MemberId, RoomId),
+    /// From now on the member receives what is said in the room; it goes by this name there.
+    Enter(MemberId, RoomId, Arc<str>),
     /// From now on it no longer does.
     Exit(MemberId, RoomId),
     /// The event goes to every member of the room.
@@ -139,12 +145,13 @@ pub(crate) struct Chat {
     profile: Profile,
     limits: Limits,
     rooms: Rooms,
+    away: Away,
 }
 
 impl Chat {
     /// An empty chat.
     pub(crate) fn new(profile: Profile, limits: Limits) -> Self {
-        Self { profile, limits, rooms: Rooms::default() }
+        Self { profile, limits, rooms: Rooms::default(), away: Away::default() }
     }
 
     /// Takes one event of a client and says what follows from it.
@@ -184,7 +191,7 @@ impl Chat {
             return Err(Refusal::TooManyRooms { max });
         }
         self.rooms.join(member, room.clone(), name.clone());
-        let mut effects = vec![Effect::Enter(member, room.clone())];
+        let mut effects = vec![Effect::Enter(member, room.clone(), name.clone())];
         if announce {
             let size = self.size(&room, mem_cnt);
             let body = Body::notice(&text::joined(self.profile, &name), &size, self.joiner(&name));
@@ -227,25 +234,76 @@ impl Chat {
         let who = if self.profile == Profile::Local { sender } else { target };
         let msg = text::removed(self.profile, who);
         let mut effects = vec![Effect::Say(room.clone(), "chatting", Body::notice(&msg, &size, None))];
-        let concerned = self.rooms.named(room, who);
+        let mut concerned = self.rooms.named(room, who);
+        for member in &concerned {
+            self.rooms.leave(*member, room);
+        }
+        // Who is away must not come back into it either.
+        concerned.extend(self.away.give_up(&(room.clone(), who.into())));
         let body = Body::removed(&msg, who, &size);
         effects.extend(concerned.iter().map(|member| Effect::Tell(*member, "exit_room", body.clone())));
-        for member in concerned {
-            self.rooms.leave(member, room);
-            effects.push(Effect::Exit(member, room.clone()));
+        effects.extend(concerned.iter().map(|member| Effect::Exit(*member, room.clone())));
+        effects
+    }
+
+    /// The member's connection is lost: it may come back.
+    pub(crate) fn lost(&mut self, member: MemberId) {
+        let seats = self.rooms.remove(member);
+        self.away.keep(member, seats);
+    }
+
+    /// Somebody of whom an earlier server knew: lost, until it comes back.
+    pub(crate) fn restore(&mut self, member: MemberId, seats: Vec<Seat>) {
+        self.away.keep(member, seats);
+    }
+
+    /// It is back: in its rooms again, and nobody is told.
+    pub(crate) fn back(&mut self, member: MemberId) -> Vec<Effect> {
+        let seats = self.away.end(member).map(|absence| absence.seats).unwrap_or_default();
+        let enter = |(room, name): Seat| {
+            self.rooms.join(member, room.clone(), name.clone());
+            Effect::Enter(member, room, name)
+        };
+        seats.into_iter().map(enter).collect()
+    }
+
+    /// A newcomer that cannot say who it was: where its name was lost from its room, it takes that place, and nobody
+    /// is told.
+    pub(crate) fn step_in(&mut self, member: MemberId, identity: &Identity) -> Vec<Effect> {
+        let (Given::Text(room), Given::Text(name)) = (&identity.room, &identity.name) else {
+            return Vec::new();
+        };
+        if !self.away.step_in(&(room.clone(), name.clone())) {
+            return Vec::new();
+        }
+        self.rooms.join(member, room.clone(), name.clone());
+        vec![Effect::Enter(member, room.clone(), name.clone())]
+    }
+
+    /// It has been away for too long: where the profile says so the rooms are told, once. It may still come back.
+    pub(crate) fn overdue(&mut self, member: MemberId) -> Vec<Effect> {
+        let Some(absence) = self.away.get_mut(member).filter(|absence| !absence.settled) else {
+            return Vec::new();
+        };
+        absence.settled = true;
+        let seats = absence.seats.clone();
+        self.announce(&seats)
+    }
+
+    /// The member is gone for good: it leaves every room, and where the profile says so the rooms are told.
+    pub(crate) fn gone(&mut self, member: MemberId) -> Vec<Effect> {
+        let mut effects = self.overdue(member);
+        self.away.end(member);
+        for seat in self.rooms.remove(member) {
+            effects.extend(self.announce(&[seat]));
         }
         effects
     }
 
-    /// The socket is gone: it leaves every room, and where the profile says so the rooms are told.
-    pub(crate) fn gone(&mut self, member: MemberId) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        for (room, name) in self.rooms.remove(member) {
-            if self.profile == Profile::Local {
-                effects.push(self.left(&room, &name, None));
-            }
-        }
-        effects
+    /// Leave notices, in the profile that has them.
+    fn announce(&self, seats: &[Seat]) -> Vec<Effect> {
+        let told = seats.iter().filter(|_| self.profile == Profile::Local);
+        told.map(|(room, name)| self.left(room, name, None)).collect()
     }
 
     fn left(&self, room: &RoomId, name: &str, mem_cnt: Option<event::Count>) -> Effect {
@@ -263,11 +321,6 @@ impl Chat {
 
     fn joiner<'a>(&self, name: &'a str) -> Option<&'a str> {
         (self.profile == Profile::React).then_some(name)
-    }
-
-    /// The members of a room.
-    pub(crate) fn members(&self, room: &RoomId) -> impl Iterator<Item = MemberId> {
-        self.rooms.members(room)
     }
 
     /// Rooms with at least one member.

@@ -66,10 +66,6 @@ impl Rooms {
         members.filter(|(_, n)| &***n == name).map(|(member, _)| *member).collect()
     }
 
-    pub(super) fn members(&self, room: &RoomId) -> impl Iterator<Item = MemberId> {
-        self.rooms.get(room).into_iter().flat_map(|members| members.keys().copied())
-    }
-
     pub(super) fn count(&self, room: &RoomId) -> usize {
         self.rooms.get(room).map_or(0, IndexMap::len)
     }
@@ -102,7 +98,7 @@ mod tests {
                 prop_assert_eq!(rooms.len(), distinct.len());
                 for room in 0..4u8 {
                     let id: RoomId = room.to_string().into();
-                    let members: HashSet<_> = rooms.members(&id).collect();
+                    let members: HashSet<_> = rooms.named(&id, "n").into_iter().collect();
                     let expected: HashSet<_> = model.iter().filter(|(_, r)| *r == room).map(|(m, _)| *m).collect();
                     prop_assert_eq!(rooms.count(&id), expected.len());
                     prop_assert_eq!(members, expected);

@@ -53,7 +53,7 @@ impl Stage {
 
 fn show(effect: &Effect) -> String {
     match effect {
-        Effect::Enter(member, room) => format!("enter {member} {room}"),
+        Effect::Enter(member, room, _) => format!("enter {member} {room}"),
         Effect::Exit(member, room) => format!("exit {member} {room}"),
         Effect::Say(room, event, body) => format!("{room} {event} {}", serde_json::to_string(body).unwrap()),
         Effect::Tell(member, event, body) => {

@@ -16,8 +16,12 @@ pub(crate) fn run(args: &Serve, inherited: Inherited) -> Result<ExitCode, Failur
         let problem = format!("{} is a program of its own: `chatctl supervise` runs it", app.name);
         return Err(Failure::usage(problem));
     };
-    let settings =
-        Settings { profile: args.profile.unwrap_or(app.profile), listen, server: config.server.clone() };
+    let settings = Settings {
+        profile: args.profile.unwrap_or(app.profile),
+        listen,
+        server: config.server.clone(),
+        journal: config.journal_file(&app.name),
+    };
     server::run(settings, inherited)?;
     Ok(ExitCode::SUCCESS)
 }

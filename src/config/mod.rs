@@ -35,7 +35,7 @@ pub(crate) struct Config {
     pub(crate) server: Server,
 }
 
-/// Settings of the chat servers (`[page]`, `[cors]`, `[chat]`, `[limits]`).
+/// Settings of the chat servers (`[page]`, `[cors]`, `[chat]`, `[limits]`, `[recovery]`, `[history]`).
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Server {
     /// The chat page.
@@ -46,6 +46,36 @@ pub(crate) struct Server {
     pub(crate) timezone: Option<jiff::tz::TimeZone>,
     /// Bounds.
     pub(crate) limits: Limits,
+    /// How sessions survive a lost connection.
+    pub(crate) recovery: Recovery,
+    /// What newcomers are told of what was said before.
+    pub(crate) history: History,
+}
+
+/// `[recovery]`: how sessions survive a lost connection and a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recovery {
+    /// Whether there is a journal at all.
+    pub(crate) enabled: bool,
+    /// How long a session whose connection is lost may come back, and messages are kept for it.
+    pub(crate) window: Duration,
+    /// Time a lost member has to come back before its room is told that it has gone (`local`).
+    pub(crate) leave_grace: Duration,
+    /// Messages that are kept at most.
+    pub(crate) max_messages: u64,
+    /// Bytes they may take.
+    pub(crate) max_bytes: u64,
+    /// The folder of the journals, one for each app.
+    pub(crate) path: PathBuf,
+}
+
+/// `[history]`: what newcomers are told of what was said before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct History {
+    /// Messages of a room that a newcomer gets; 0: none are kept.
+    pub(crate) messages: usize,
+    /// How long they are kept.
+    pub(crate) keep: Duration,
 }
 
 /// `[page]`.
@@ -248,5 +278,11 @@ impl Config {
     /// `<state_dir>/logs/<app>.log`.
     pub(crate) fn log_file(&self, app: &str) -> PathBuf {
         self.state_dir.join("logs").join(format!("{app}.log"))
+    }
+
+    /// `<recovery.path>/<app>.sqlite`; `None`: recovery is off.
+    pub(crate) fn journal_file(&self, app: &str) -> Option<PathBuf> {
+        let recovery = &self.server.recovery;
+        recovery.enabled.then(|| recovery.path.join(format!("{app}.sqlite")))
     }
 }

@@ -116,6 +116,12 @@ pub(super) fn duration(value: &DeValue<'_>) -> Parsed<Duration> {
         .ok_or_else(|| wanted(value, "a duration: milliseconds, or a text as \"500ms\", \"1.5s\" or \"2m\""))
 }
 
+/// A duration that is some time.
+pub(super) fn positive(value: &DeValue<'_>) -> Parsed<Duration> {
+    let duration = duration(value)?;
+    if duration.is_zero() { Err("must be more than nothing".to_owned()) } else { Ok(duration) }
+}
+
 /// `1.6s`, which humantime does not read.
 fn decimal(text: &str) -> Option<Duration> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

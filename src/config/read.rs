@@ -1,11 +1,12 @@
 //! Reading and checking chat.toml: all problems at once, each with line and key.
 
-use super::{Config, DEFAULT, Limits, Page, Server, apps::apps, parse};
+use super::{Config, DEFAULT, History, Limits, Page, Recovery, Server, apps::apps, parse};
 use crate::error::Failure;
 use std::{
     fmt,
     ops::Range,
     path::{Path, PathBuf},
+    time::Duration,
 };
 use toml::de::{DeTable, DeValue};
 
@@ -275,13 +276,13 @@ fn config(file: &mut File<'_>, table: &DeTable<'_>, path: Option<PathBuf>, place
     let mut top = Section::new("", 0..0, Some(table));
     let state_dir =
         top.take(file, "state_dir", places.around.state_dir(), |value| Ok(places.path(&parse::text(value)?)));
-    let server = server(file, &mut top, places);
+    let server = server(file, &mut top, places, &state_dir);
     let apps = apps(file, &mut top, places);
     top.finish(file);
     Config { path, text: file.text.to_owned(), state_dir, apps, server }
 }
 
-fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>) -> Server {
+fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>, state_dir: &Path) -> Server {
     let mut section = top.section(file, "page");
     let page = Page {
         enabled: section.take(file, "enabled", true, parse::boolean),
@@ -297,21 +298,49 @@ fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>) -> Se
     let mut section = top.section(file, "limits");
     let limits = limits(file, &mut section);
     section.finish(file);
-    Server { page, cors_origins, timezone, limits }
+    let mut section = top.section(file, "recovery");
+    let recovery = recovery(file, &mut section, places, state_dir);
+    section.finish(file);
+    let mut section = top.section(file, "history");
+    let history = History {
+        messages: section.take(file, "messages", 0, |value| count(value, 0, 10_000)),
+        keep: section.take(file, "keep", Duration::from_hours(24), parse::positive),
+    };
+    section.finish(file);
+    Server { page, cors_origins, timezone, limits, recovery, history }
+}
+
+fn recovery(
+    file: &mut File<'_>,
+    section: &mut Section<'_>,
+    places: &Places<'_>,
+    state_dir: &Path,
+) -> Recovery {
+    Recovery {
+        enabled: section.take(file, "enabled", true, parse::boolean),
+        window: section.take(file, "window", Duration::from_mins(2), parse::positive),
+        leave_grace: section.take(file, "leave_grace", Duration::from_secs(10), parse::duration),
+        max_messages: section.take(file, "max_messages", 200_000, |value| parse::integer(value, 1, 1 << 40)),
+        max_bytes: section.take(file, "max_bytes", 256 << 20, |value| bytes(value, 1 << 20, 1 << 40)),
+        path: section
+            .take(file, "path", state_dir.join("journal"), |value| Ok(places.path(&parse::text(value)?))),
+    }
+}
+
+fn bytes(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, String> {
+    let bytes = parse::size(value)?;
+    if (min..=max).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("{bytes} bytes is not between {min} and {max}"))
+    }
+}
+
+fn count(value: &DeValue<'_>, min: u64, max: u64) -> Result<usize, String> {
+    parse::integer(value, min, max).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
 }
 
 fn limits(file: &mut File<'_>, section: &mut Section<'_>) -> Limits {
-    let bytes = |value: &DeValue<'_>, min, max| {
-        let bytes = parse::size(value)?;
-        if (min..=max).contains(&bytes) {
-            Ok(bytes)
-        } else {
-            Err(format!("{bytes} bytes is not between {min} and {max}"))
-        }
-    };
-    let count = |value: &DeValue<'_>, min, max| {
-        parse::integer(value, min, max).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
-    };
     Limits {
         max_payload: section.take(file, "max_payload", 1_000_000, |value| bytes(value, 1024, 1 << 30)),
         max_queue: section.take(file, "max_queue", 8192, |value| count(value, 16, 1 << 20)),

@@ -37,7 +37,7 @@ pub(crate) async fn status(state_dir: &Path, timeout: Duration) -> Result<Status
 ///
 /// # Errors
 /// It does not answer, or not in time, or says that it is not healthy.
-pub(crate) async fn stats(socket: &Path, timeout: Duration) -> Result<(Stats, Duration)> {
+pub(crate) async fn stats(socket: &Path, timeout: Duration) -> Result<(Box<Stats>, Duration)> {
     let begun = Instant::now();
     let stats = get(socket, "/stats", timeout).await?;
     Ok((stats, begun.elapsed()))

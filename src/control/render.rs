@@ -1,6 +1,6 @@
 //! How `status` looks to a person. Pure: text in, text out.
 
-use super::types::{AppStatus, Health, Status, size};
+use super::types::{AppStatus, Health, Recovery, Status, size};
 use std::{fmt::Write, time::Duration};
 
 const HEAD: [&str; 12] = [
@@ -51,7 +51,7 @@ fn line(row: &[String; 12], widths: &[usize; 12], coloured: Option<&AppStatus>) 
 fn hue(health: Health) -> &'static str {
     match health {
         Health::Ok => "32",
-        Health::Starting => "33",
+        Health::Starting | Health::Degraded => "33",
         Health::Unhealthy | Health::Stopped => "31",
     }
 }
@@ -65,6 +65,7 @@ fn row(app: &AppStatus) -> [String; 12] {
     let health = match (app.health, app.health_latency_ms) {
         (Health::Ok, Some(latency)) => format!("ok {latency:.1} ms"),
         (Health::Ok, None) => "ok".to_owned(),
+        (Health::Degraded, _) => "degraded".to_owned(),
         (Health::Starting, _) => "starting".to_owned(),
         (Health::Unhealthy, _) => "unhealthy".to_owned(),
         (Health::Stopped, _) => "stopped".to_owned(),
@@ -92,6 +93,12 @@ fn notes(page: &mut String, app: &AppStatus) {
     if let Some(reason) = &app.refused {
         let _ = writeln!(page, "{}: the last reload was refused: the new version {reason}", app.name);
     }
+    if let Some(trouble) = &app.recovery.trouble {
+        let _ = writeln!(page, "{}: recovery is off, the chat goes on: {trouble}", app.name);
+    }
+    if app.recovery.recovered > 0 || !app.recovery.refused.is_empty() {
+        let _ = writeln!(page, "{}: {}", app.name, recovered(&app.recovery));
+    }
     if app.memory_limit_too_low {
         let limit = app.memory_limit_bytes.map(size).unwrap_or_default();
         let _ = writeln!(
@@ -106,6 +113,17 @@ fn notes(page: &mut String, app: &AppStatus) {
     for line in &app.last_lines {
         let _ = writeln!(page, "{}: | {line}", app.name);
     }
+}
+
+/// How those fared who came back since the last start.
+fn recovered(recovery: &Recovery) -> String {
+    let refused = recovery.refused.iter().map(|(why, count)| format!(", {count} refused ({why})"));
+    let Recovery { sessions, recovered, journal_messages, journal_bytes, .. } = recovery;
+    format!(
+        "{recovered} sessions recovered since its start{}; {sessions} sessions, {journal_messages} messages in the journal ({})",
+        refused.collect::<String>(),
+        size(*journal_bytes)
+    )
 }
 
 /// The two largest units: `3d 4h`, `12m 5s`.
@@ -149,6 +167,7 @@ mod tests {
             connections: 1234,
             rooms: 7,
             refused: None,
+            recovery: Recovery::default(),
             memory_limit_too_low: false,
             last_lines: Vec::new(),
             log_file: "/x".into(),
@@ -184,6 +203,21 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  local
         }
         let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
         assert_eq!(trimmed(&plain), trimmed(&render(&status, false)));
+    }
+
+    #[test]
+    fn a_recovery_that_does_not_work_is_said() {
+        let mut app = app("chatting", Health::Degraded);
+        app.recovery.trouble = Some("disk full".into());
+        app.recovery.recovered = 7;
+        app.recovery.refused = [("pruned".to_owned(), 2)].into();
+        let page = render(&status(vec![app]), false);
+        assert!(page.contains("degraded"), "{page}");
+        assert!(page.contains("chatting: recovery is off, the chat goes on: disk full\n"), "{page}");
+        assert!(
+            page.contains("chatting: 7 sessions recovered since its start, 2 refused (pruned);"),
+            "{page}"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The JSON that the control API speaks; fields are only ever added.
 
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// What a chat server says of itself: `GET /stats` on its control socket.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,34 @@ pub(crate) struct Stats {
     pub(crate) slow_closed: u64,
     /// Seconds since the start.
     pub(crate) uptime_s: u64,
+    /// How sessions survive.
+    #[serde(default)]
+    pub(crate) recovery: Recovery,
+}
+
+/// How sessions survive: part of [`Stats`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Recovery {
+    /// Whether it is wanted.
+    pub(crate) enabled: bool,
+    /// Why it does not work just now.
+    pub(crate) trouble: Option<String>,
+    /// Sessions, connected and lost.
+    pub(crate) sessions: u64,
+    /// Sessions of clients that came back, since the start.
+    pub(crate) recovered: u64,
+    /// Clients that wanted to and could not, by reason.
+    pub(crate) refused: BTreeMap<String, u64>,
+    /// Events they were told that they had missed.
+    pub(crate) replayed: u64,
+    /// Events in the journal.
+    pub(crate) journal_messages: u64,
+    /// Their bytes.
+    pub(crate) journal_bytes: u64,
+    /// Microseconds the last commit took: so much later came what it made safe.
+    pub(crate) commit_us: u64,
+    /// The slowest one since the start.
+    pub(crate) slowest_commit_us: u64,
 }
 
 /// What a supervisor says: `GET /status`, and `chatctl status --json`.
@@ -84,6 +112,9 @@ pub(crate) struct AppStatus {
     /// Why its last reload was refused; `null`: none was since one worked.
     #[serde(default)]
     pub(crate) refused: Option<String>,
+    /// How its sessions survive.
+    #[serde(default)]
+    pub(crate) recovery: Recovery,
     /// Its ceiling is lower than what it needs: no restart would help.
     #[serde(default)]
     pub(crate) memory_limit_too_low: bool,
@@ -100,6 +131,8 @@ pub(crate) struct AppStatus {
 pub(crate) enum Health {
     /// It is ready and answers.
     Ok,
+    /// It does what it is there for, and could not make good a crash now: recovery does not work.
+    Degraded,
     /// It is on its way.
     Starting,
     /// It does not answer, or fails over and over.

@@ -1,6 +1,6 @@
 //! The chat server's side of the control API: `GET /stats`, over the Unix socket the supervisor holds.
 
-use super::{http::healthy, sequencer::Inbox, stats::Stats};
+use super::{http::health, sequencer::Inbox, stats::Stats};
 use axum::{Json, Router, http::StatusCode, response::IntoResponse, routing::get};
 use std::{io, os::unix::net::UnixListener, sync::Arc};
 use tokio::task::JoinHandle;
@@ -14,10 +14,9 @@ pub(super) fn start(listener: UnixListener, stats: Arc<Stats>, inbox: Inbox) -> 
     let answer = move || {
         let (stats, inbox) = (stats.clone(), inbox.clone());
         async move {
-            if healthy(&inbox).await {
-                Json(stats.read()).into_response()
-            } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "the sequencer does not answer").into_response()
+            match health(&inbox).await {
+                Some(recovery) => Json(stats.read(recovery)).into_response(),
+                None => (StatusCode::SERVICE_UNAVAILABLE, "the sequencer does not answer").into_response(),
             }
         }
     };

@@ -4,6 +4,7 @@ use super::{
     Settings, edge, page,
     sequencer::{Command, Inbox},
 };
+use crate::control::types;
 use axum::{
     Router,
     http::{HeaderValue, Method, StatusCode},
@@ -30,7 +31,7 @@ pub(super) fn router(settings: &Settings, edge: Arc<edge::Edge>, inbox: Inbox) -
     let health = move || {
         let inbox = inbox.clone();
         async move {
-            if healthy(&inbox).await {
+            if self::health(&inbox).await.is_some() {
                 (StatusCode::OK, "ok\n")
             } else {
                 (StatusCode::SERVICE_UNAVAILABLE, "not ok\n")
@@ -46,11 +47,11 @@ pub(super) fn router(settings: &Settings, edge: Arc<edge::Edge>, inbox: Inbox) -
         .layer(cors(&settings.server.cors_origins))
 }
 
-/// Whether events get through.
-pub(super) async fn healthy(inbox: &Inbox) -> bool {
+/// Whether events get through: how recovery is, as the sequencer says.
+pub(super) async fn health(inbox: &Inbox) -> Option<types::Recovery> {
     let (reply, answer) = tokio::sync::oneshot::channel();
     inbox.push(Command::Health(reply));
-    matches!(tokio::time::timeout(HEALTH_TIMEOUT, answer).await, Ok(Ok(())))
+    tokio::time::timeout(HEALTH_TIMEOUT, answer).await.ok()?.ok()
 }
 
 /// Any origin gets `*`, as from the replaced server; named ones get themselves, and may send cookies.

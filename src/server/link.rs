@@ -8,20 +8,27 @@
 //! Against a client that sends faster than it can be served, a link has credit: with [`CREDIT`] of its events
 //! waiting, the edge reads no more from it. What waits is therefore bounded by the credit plus one read.
 
-use crate::chat::Identity;
+use super::recovery::{Admission, Pid};
+use crate::chat::{Identity, MemberId};
 use futures_util::task::AtomicWaker;
 use std::{
     sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::*},
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::*},
     },
     task::Waker,
     thread::Thread,
+    time::Instant,
 };
 use tokio::sync::Notify;
 
 /// Events of one client that may wait for the sequencer before its transport is read no further.
 pub(super) const CREDIT: u32 = 256;
+
+/// What is locked here is whole at any time.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Closes a polling session that no stream stands for.
 pub(super) trait ClosePolling: Send + Sync {
@@ -51,8 +58,72 @@ pub(super) struct Link {
     sequencer: OnceLock<Thread>,
     pub(super) reader: AtomicWaker,
     pub(super) writer: AtomicWaker,
+    /// Who it is in the chat; 0: not known yet.
+    member: AtomicUsize,
+    /// What is to be said in the next CONNECT reply: under which id the client may come back.
+    offer: Mutex<Option<Pid>>,
+    /// There is such an offer. Apart, because it is asked with every write.
+    offering: AtomicBool,
+    /// How it comes in, until the sequencer has let it in.
+    admission: Mutex<Option<Admission>>,
+    /// The client knows connection state recovery, and with it how to go on after a packet that is none.
+    modern: AtomicBool,
+    /// The client said that it goes for good.
+    farewell: AtomicBool,
+    drain: AtomicU8,
     /// Only what began as polling has one.
     pub(super) polling: Option<Box<Polling>>,
+    living: Option<Arc<Living>>,
+}
+
+/// How many links there are.
+#[derive(Default)]
+pub(super) struct Living {
+    all: AtomicUsize,
+    polling: AtomicUsize,
+    /// Told when either comes to nothing.
+    none: Notify,
+}
+
+impl Living {
+    /// Waits until there are none.
+    pub(super) async fn none(&self) {
+        self.wait(&self.all).await;
+    }
+
+    /// Waits until none of them polls.
+    pub(super) async fn none_polling(&self) {
+        self.wait(&self.polling).await;
+    }
+
+    async fn wait(&self, count: &AtomicUsize) {
+        loop {
+            let told = self.none.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            if count.load(Acquire) == 0 {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    fn less(&self, count: &AtomicUsize) {
+        if count.fetch_sub(1, AcqRel) == 1 {
+            self.none.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if let Some(living) = &self.living {
+            if !self.is_websocket() {
+                living.less(&living.polling);
+            }
+            living.less(&living.all);
+        }
+    }
 }
 
 /// What only a polling session has.
@@ -63,16 +134,50 @@ pub(super) struct Polling {
     pub(super) gets: AtomicU32,
     /// Told when a POST may go on.
     pub(super) credit: Notify,
+    /// How it takes leave when the server stops.
+    pub(super) leave: Leave,
     /// Who can close it.
     pub(super) edge: Weak<dyn ClosePolling>,
+}
+
+/// A polling session on its way out: when the server stops, it has to be known that nothing of it is under way.
+#[derive(Default)]
+pub(super) struct Leave {
+    /// Told when the server stops.
+    pub(super) start: Notify,
+    /// POSTs that are being taken in, and when the last one was.
+    pub(super) posts: AtomicU32,
+    pub(super) last_post: Mutex<Option<Instant>>,
+    /// It was told to go.
+    pub(super) told: AtomicBool,
 }
 
 const POLLING: u8 = 0;
 const WEBSOCKET: u8 = 1;
 
+/// How far the server is with saying goodbye, when it stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Drain {
+    /// It does not stop.
+    Not,
+    /// The client is told to go, once it has taken in what was sent.
+    Start,
+    /// It is told now: it had its time.
+    Late,
+}
+
 impl Link {
     /// A link for a session that begins as WebSocket, or as polling with what only that has.
-    pub(super) fn new(identity: Identity, eio3: bool, polling: Option<Box<Polling>>) -> Arc<Self> {
+    pub(super) fn new(
+        identity: Identity,
+        eio3: bool,
+        polling: Option<Box<Polling>>,
+        living: Option<Arc<Living>>,
+    ) -> Arc<Self> {
+        if let Some(living) = &living {
+            living.all.fetch_add(1, AcqRel);
+            living.polling.fetch_add(usize::from(polling.is_some()), AcqRel);
+        }
         Arc::new(Self {
             identity,
             eio3,
@@ -87,13 +192,94 @@ impl Link {
             sequencer: OnceLock::new(),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
+            member: AtomicUsize::new(0),
+            offer: Mutex::new(None),
+            offering: AtomicBool::new(false),
+            admission: Mutex::new(None),
+            modern: AtomicBool::new(false),
+            farewell: AtomicBool::new(false),
+            drain: AtomicU8::new(Drain::Not as u8),
             polling,
+            living,
         })
+    }
+
+    // --- who it is
+
+    /// Says who the client is in the chat, and under which id it may come back.
+    pub(super) fn admit(&self, admission: Admission) {
+        self.member.store(admission.member, Release);
+        *lock(&self.offer) = admission.pid;
+        self.offering.store(admission.pid.is_some(), Release);
+        *lock(&self.admission) = Some(admission);
+    }
+
+    /// See [`Link::admit`]; 0: nobody yet.
+    pub(super) fn member(&self) -> MemberId {
+        self.member.load(Acquire)
+    }
+
+    /// Whether [`Link::take_offer`] has one.
+    pub(super) fn is_offering(&self) -> bool {
+        self.offering.load(Acquire)
+    }
+
+    /// What is to be put into the CONNECT reply, once.
+    pub(super) fn take_offer(&self) -> Option<Pid> {
+        self.offering.store(false, Release);
+        lock(&self.offer).take()
+    }
+
+    /// How it comes in, once.
+    pub(super) fn take_admission(&self) -> Option<Admission> {
+        lock(&self.admission).take()
+    }
+
+    /// The client is seen to know connection state recovery.
+    pub(super) fn seen_modern(&self) {
+        self.modern.store(true, Relaxed);
+    }
+
+    /// See [`Link::seen_modern`].
+    pub(super) fn is_modern(&self) -> bool {
+        self.modern.load(Relaxed)
+    }
+
+    /// The client says that it goes for good, as a tab that is closed.
+    pub(super) fn say_farewell(&self) {
+        self.farewell.store(true, Release);
+    }
+
+    /// See [`Link::say_farewell`].
+    pub(super) fn said_farewell(&self) -> bool {
+        self.farewell.load(Acquire)
+    }
+
+    /// The server stops: lets the client go, or makes it.
+    pub(super) fn drain(&self, how: Drain) {
+        self.drain.fetch_max(how as u8, AcqRel);
+        self.reader.wake();
+        if let Some(polling) = &self.polling {
+            polling.leave.start.notify_waiters();
+        }
+    }
+
+    /// How far that is.
+    pub(super) fn draining(&self) -> Drain {
+        match self.drain.load(Acquire) {
+            0 => Drain::Not,
+            1 => Drain::Start,
+            _ => Drain::Late,
+        }
     }
 
     /// The session has moved from polling to WebSocket.
     pub(super) fn upgraded(&self) {
-        self.transport.store(WEBSOCKET, Release);
+        if self.transport.swap(WEBSOCKET, AcqRel) == POLLING
+            && let Some(living) = &self.living
+        {
+            living.less(&living.polling);
+        }
     }
 
     /// Whether it is a WebSocket now.

@@ -11,12 +11,14 @@
 
 mod assets;
 mod control;
+mod delivery;
 mod edge;
 mod http;
 mod link;
 pub(crate) mod listener;
 mod outbox;
 mod page;
+mod recovery;
 mod sequencer;
 mod socket;
 mod stats;
@@ -29,13 +31,21 @@ use crate::{
 use edge::Edge;
 use listener::Inherited;
 use outbox::Bounds;
+use recovery::Recovery;
 use sequencer::{Command, Inbox, Sequencer};
 use socketioxide::SocketIo;
 use stats::Stats;
-use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::AsyncReadExt,
     signal::unix::{SignalKind, signal},
+    sync::oneshot,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -44,14 +54,17 @@ use tokio_util::sync::CancellationToken;
 const ENGINE_SLACK: usize = 64;
 /// First read of a WebSocket connection; larger messages make it grow while they last.
 const READ_BUFFER: usize = 1024;
-/// Longest wait for clients to take leave.
+/// Longest wait for clients to take leave; and when they are told to go whether they have answered or not.
 const GOODBYE: Duration = Duration::from_secs(2);
+const LATE: Duration = Duration::from_millis(800);
 
 /// What one chat server is to be.
 pub(crate) struct Settings {
     pub(crate) profile: Profile,
     pub(crate) listen: SocketAddr,
     pub(crate) server: config::Server,
+    /// The journal; `None`: there is to be none.
+    pub(crate) journal: Option<PathBuf>,
 }
 
 /// Runs the chat server until it is told to stop.
@@ -90,14 +103,15 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
     let address = listener.local_addr().map_err(|error| cannot("use the listening socket", error))?;
     let listener = http::into_tokio(listener).map_err(|error| cannot("use the listening socket", error))?;
 
-    let stats = Arc::new(Stats::new());
-    let (io, edge, inbox) = engine(&settings, &stats)?;
-    let app = http::router(&settings, edge, inbox.clone());
     if let Some(go) = inherited.go
         && !turn(go, &mut stop).await.map_err(|error| cannot("wait for its turn", error))?
     {
         return Ok(());
     }
+    // The journal has one writer: the server before this one has let go of it now.
+    let stats = Arc::new(Stats::new());
+    let (io, edge, inbox) = engine(&settings, &stats)?;
+    let app = http::router(&settings, edge.clone(), inbox.clone());
     let control = inherited.control.map(|control| control::start(control, stats.clone(), inbox.clone()));
     let control = control.transpose().map_err(|error| cannot("serve the control API", error))?;
     let accepting = CancellationToken::new();
@@ -109,12 +123,11 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
     let signal = stop.wait().await;
     tracing::info!("{signal}: stopping");
     notify(&[sd_notify::NotifyState::Stopping]);
-    accepting.cancel();
-    let _ = accept.await;
     tokio::select! {
-        () = goodbye(&io, &inbox, control) => {}
+        () = goodbye(&edge, &inbox, control, &accepting, accept) => {}
         signal = stop.wait() => tracing::info!("{signal} again: stopping at once"),
     }
+    drop(io);
     Ok(())
 }
 
@@ -130,20 +143,52 @@ async fn turn(go: std::os::unix::net::UnixStream, stop: &mut Stop) -> std::io::R
     }
 }
 
-/// Lets what was accepted reach the clients and lets go of what only one may hold, then closes the clients'
-/// connections so that they come back by themselves.
-async fn goodbye(io: &SocketIo, inbox: &Inbox, control: Option<JoinHandle<()>>) {
-    let (reply, drained) = tokio::sync::oneshot::channel();
-    inbox.push(Command::Drain(reply));
-    let _ = drained.await;
+/// Lets what was accepted reach the clients and sends them away so that they come back by themselves, takes in what
+/// they say until they are gone, and lets go of what only one server may hold.
+async fn goodbye(
+    edge: &Edge,
+    inbox: &Inbox,
+    control: Option<JoinHandle<()>>,
+    accepting: &CancellationToken,
+    accept: JoinHandle<()>,
+) {
+    ask(inbox, Command::Flush).await;
+    // Who polls needs new connections for what it still has to say.
+    let accepts = async {
+        edge.living().none_polling().await;
+        accepting.cancel();
+    };
+    let leaves = async {
+        edge.drain().await;
+        let told = Instant::now();
+        if tokio::time::timeout(LATE, edge.living().none()).await.is_err() {
+            edge.drain_late();
+        }
+        let left = GOODBYE.saturating_sub(told.elapsed());
+        if tokio::time::timeout(left, edge.living().none()).await.is_err() {
+            tracing::info!("some clients did not take leave within {GOODBYE:?}");
+        }
+    };
+    tokio::select! {
+        // Both, in any order.
+        ((), ()) = async { tokio::join!(accepts, edge.living().none()) } => {}
+        () = leaves => {}
+    }
+    accepting.cancel();
+    let _ = accept.await;
+    ask(inbox, Command::Close).await;
     if let Some(control) = control {
         control.abort();
         let _ = control.await;
     }
     notify(&[sd_notify::NotifyState::Custom("X_CHATCTL=released")]);
-    if tokio::time::timeout(GOODBYE, io.close()).await.is_err() {
-        tracing::info!("some clients did not take leave within {GOODBYE:?}");
-    }
+}
+
+/// Waits until the sequencer has done it.
+async fn ask(inbox: &Inbox, command: impl FnOnce(oneshot::Sender<()>) -> Command) {
+    let (reply, done) = oneshot::channel();
+    inbox.push(command(reply));
+    let _ = done.await;
 }
 
 fn engine(settings: &Settings, stats: &Arc<Stats>) -> Result<(SocketIo, Arc<Edge>, Inbox), Failure> {
@@ -157,11 +202,13 @@ fn engine(settings: &Settings, stats: &Arc<Stats>) -> Result<(SocketIo, Arc<Edge
         .ws_max_frame_size(max_payload)
         .build_svc();
     let (inbox, commands) = sequencer::inbox();
-    socket::install(&io, inbox.clone(), stats.clone());
+    socket::install(&io, inbox.clone());
     let bounds = Bounds { packets: limits.max_queue, bytes: limits.max_queue_bytes };
     let zone = settings.server.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
-    let chat = Chat::new(settings.profile, limits);
-    let sequencer = Sequencer::new(io.clone(), chat, bounds, zone, stats.clone());
+    let mut chat = Chat::new(settings.profile, limits);
+    let (recovery, restored) = Recovery::open(&settings.server, settings.journal.clone())?;
+    restored.into_iter().for_each(|(member, seats)| chat.restore(member, seats));
+    let sequencer = Sequencer::new(io.clone(), chat, recovery, bounds, zone, stats.clone());
     let runtime = tokio::runtime::Handle::current();
     let started = thread::Builder::new().name("sequencer".into()).spawn(move || {
         let _context = runtime.enter();

@@ -8,7 +8,8 @@
 //! - this server is behind with its own writing (a burst, busy cores): the sequencer waits for it, and with that
 //!   the senders, whose credit is used up.
 
-use super::link::Link;
+use super::{delivery::CatchUp, link::Link};
+use crate::chat::RoomId;
 use socketioxide::extract::SocketRef;
 use std::{
     collections::VecDeque,
@@ -42,6 +43,10 @@ pub(super) struct Peer {
     bytes: usize,
     /// Given up: nothing is queued any more.
     pub(super) closed: bool,
+    /// The rooms it hears.
+    pub(super) rooms: Vec<RoomId>,
+    /// What it is still to be told of what it missed.
+    pub(super) catch_up: Option<CatchUp>,
 }
 
 /// A client that was found too slow: what it left waiting.
@@ -52,12 +57,21 @@ pub(super) struct TooSlow {
 }
 
 impl Peer {
-    pub(super) fn new(socket: SocketRef, link: Arc<Link>) -> Self {
+    pub(super) fn new(socket: SocketRef, link: Arc<Link>, catch_up: Option<CatchUp>) -> Self {
         let queued = link.queued.load(Relaxed);
         // An earlier socket of the same session may have left packets in the queue.
         let left = queued.saturating_sub(link.sent_so_far());
         let backlog = (0..left).map(|_| 0).collect();
-        Self { socket, link, queued, backlog, bytes: 0, closed: false }
+        Self { socket, link, queued, backlog, bytes: 0, closed: false, rooms: Vec::new(), catch_up }
+    }
+
+    /// Queues one packet of this size if it fits without anybody's waiting, and leaves half of the room to others.
+    pub(super) fn try_queue(&mut self, size: usize, bounds: Bounds) -> bool {
+        let fits = self.fits(size, Bounds { packets: bounds.packets / 2, bytes: bounds.bytes / 2 });
+        if fits {
+            self.queue(size);
+        }
+        fits
     }
 
     /// Makes sure that one packet of this size fits, waiting for this server's own writing if need be.

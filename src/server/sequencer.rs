@@ -1,57 +1,69 @@
-//! The sequencer: one thread that gives all events one order, applies the chat's rules and sends what follows.
+//! The sequencer: one thread that gives all events one order, applies the chat's rules and keeps what follows.
 //!
-//! It is what makes all members of a room see one order, keeps member counts exact without asking anybody, and
-//! knows before it queues a packet that there is room for it (see [`super::outbox`]). It alone changes the chat's
-//! state and the rooms of socketioxide, so the two never disagree.
+//! It takes what is queued as a batch: judges each event, writes what was said into the journal, commits once, and
+//! only then sends it ([`super::delivery`]), in the same order. So whatever anybody has received, or had
+//! acknowledged, survives this process.
+//!
+//! It is what makes all members of a room see one order, and keeps member counts exact without asking anybody. It
+//! alone changes the chat's state, the sessions and the rooms of socketioxide, so they never disagree.
 //!
 //! Its inbox is bounded by the links' credit. It must never await, and never die of an event: what panics is
 //! logged, refused, and over.
 
 use super::{
+    delivery::{Delivery, Step},
     link::Link,
-    outbox::{Bounds, Peer, TooSlow},
+    outbox::Bounds,
+    recovery::{Admission, Claim, Due, Recovery},
     stats::Stats,
 };
-use crate::chat::{Body, Chat, Effect, Kind, MemberId, Payload, Refusal, WallTime};
-use futures_util::FutureExt;
+use crate::{
+    chat::{Body, Chat, Effect, Kind, MemberId, Payload, Refusal, WallTime},
+    control::types,
+};
 use jiff::{Timestamp, tz::TimeZone};
-use serde::Serialize;
 use socketioxide::{
-    BroadcastError, SocketError, SocketIo,
+    SocketIo,
     extract::{AckSender, SocketRef},
 };
 use std::{
-    collections::{HashMap, hash_map::Entry},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::Ordering::Relaxed,
-        mpsc::{Receiver, Sender, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
+/// Commands that share one commit.
+const BATCH: usize = 512;
 /// Longest wait for the last packets to leave when the server stops.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Bytes an acknowledgement takes in a queue, roughly.
-const ACK_SIZE: usize = 48;
+/// Pause before the next part of what somebody has missed, when its queue is full.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the sequencer is asked to do.
 pub(super) enum Command {
+    /// Somebody connects: say on the link who it is.
+    Admit(Claim, Arc<Link>, oneshot::Sender<()>),
+    /// It is connected.
+    Arrived(SocketRef, Arc<Link>),
     /// A client's event.
     Event(Box<Event>),
-    /// A socket is gone.
-    Gone(MemberId),
+    /// The connection is gone; the client too, if it said so.
+    Gone { link: Arc<Link>, for_good: bool },
     /// Answer, to show that events get through.
-    Health(oneshot::Sender<()>),
-    /// Deal with all that came before, let it leave, and announce nobody's leaving from now on.
-    Drain(oneshot::Sender<()>),
+    Health(oneshot::Sender<types::Recovery>),
+    /// Let what was said leave.
+    Flush(oneshot::Sender<()>),
+    /// Deal with all that came before, and let go of the journal: another process goes on.
+    Close(oneshot::Sender<()>),
 }
 
 /// One event of one client, read but not yet judged.
 pub(super) struct Event {
-    pub(super) member: MemberId,
     pub(super) socket: SocketRef,
     pub(super) link: Arc<Link>,
     /// Its name on the wire.
@@ -86,59 +98,158 @@ pub(super) fn inbox() -> (Inbox, Receiver<Command>) {
 
 /// See the module.
 pub(super) struct Sequencer {
-    io: SocketIo,
     chat: Chat,
-    peers: HashMap<MemberId, Peer>,
-    bounds: Bounds,
+    recovery: Recovery,
+    delivery: Delivery,
     clock: Clock,
-    offsets: Offsets,
     stats: Arc<Stats>,
-    /// The server is stopping: nobody is announced as gone.
-    quiet: bool,
+    /// The server is stopping: who goes now is not gone for the chat.
+    closing: bool,
+    /// What follows from the batch, to be done when it is safe.
+    steps: Vec<Step>,
 }
 
 impl Sequencer {
-    pub(super) fn new(io: SocketIo, chat: Chat, bounds: Bounds, zone: TimeZone, stats: Arc<Stats>) -> Self {
-        let (clock, offsets) = (Clock::new(zone), Offsets::new());
-        Self { io, chat, peers: HashMap::new(), bounds, clock, offsets, stats, quiet: false }
+    pub(super) fn new(
+        io: SocketIo,
+        chat: Chat,
+        recovery: Recovery,
+        bounds: Bounds,
+        zone: TimeZone,
+        stats: Arc<Stats>,
+    ) -> Self {
+        let delivery = Delivery::new(io, bounds, recovery.last(), stats.clone());
+        Self { chat, recovery, delivery, clock: Clock::new(zone), stats, closing: false, steps: Vec::new() }
     }
 
     /// Works until every inbox is gone. Must run in the runtime's context: cutting a client spawns.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
-        while let Ok(command) = commands.recv() {
-            if catch_unwind(AssertUnwindSafe(|| self.handle(command))).is_err() {
-                tracing::error!("a bug: an event could not be dealt with; it was dropped, the chat goes on");
+        let mut batch = Vec::with_capacity(BATCH);
+        while self.wait(commands, &mut batch) {
+            while let Some(command) = (batch.len() < BATCH).then(|| commands.try_recv().ok()).flatten() {
+                batch.push(command);
             }
+            let now = Instant::now();
+            self.guarded(|me| me.tick(now));
+            for command in batch.drain(..) {
+                self.guarded(|me| me.handle(command));
+            }
+            self.guarded(|me| me.recovery.commit(now));
+            for step in std::mem::take(&mut self.steps) {
+                self.guarded(|me| me.delivery.perform(step, &mut me.recovery));
+            }
+            self.guarded(|me| me.delivery.catch_up(&mut me.recovery));
+            self.stats.rooms.store(self.chat.room_count() as u64, Relaxed);
+        }
+    }
+
+    /// Waits for a command, or for something to become due. Whether to go on.
+    fn wait(&self, commands: &Receiver<Command>, batch: &mut Vec<Command>) -> bool {
+        let due = self.recovery.next_due().map(|at| at.saturating_duration_since(Instant::now()));
+        let pause = self.delivery.is_catching_up().then_some(CATCH_UP_PAUSE);
+        let received = match [due, pause].into_iter().flatten().min() {
+            Some(timeout) => commands.recv_timeout(timeout),
+            None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match received {
+            Ok(command) => batch.push(command),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        true
+    }
+
+    fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            tracing::error!("a bug: an event could not be dealt with; it was dropped, the chat goes on");
         }
     }
 
     fn handle(&mut self, command: Command) {
         match command {
-            Command::Event(event) => self.event(*event),
-            Command::Gone(member) => self.gone(member),
-            Command::Health(reply) => {
+            Command::Admit(claim, link, reply) => {
+                // Protocol 3 has no way to say who it was.
+                link.admit(self.recovery.admit(&claim, !link.eio3));
                 let _ = reply.send(());
             }
-            Command::Drain(reply) => {
-                self.quiet = true;
-                let deadline = Instant::now() + LAST_WORDS;
-                self.peers.values_mut().for_each(|peer| peer.wait_until_sent(deadline));
-                let _ = reply.send(());
+            Command::Arrived(socket, link) => {
+                self.arrive(&socket, &link);
+            }
+            Command::Event(event) => self.event(*event),
+            Command::Gone { link, for_good } => self.gone(link, for_good),
+            Command::Health(reply) => self.steps.push(Step::Health(reply)),
+            Command::Flush(reply) => self.steps.push(Step::Flush(reply, LAST_WORDS)),
+            Command::Close(reply) => {
+                self.closing = true;
+                self.recovery.close();
+                self.steps.push(Step::Closed(reply));
             }
         }
     }
 
-    fn event(&mut self, event: Event) {
-        let Event { member, socket, link, name, payload, ack } = event;
-        // Given back however this ends.
-        let _credit = Credit(link.clone());
-        if let Entry::Vacant(vacant) = self.peers.entry(member) {
-            // A late event of a socket that is gone already: nobody would ever take it out of its rooms again.
-            if !socket.connected() || link.is_closed() {
-                return;
+    fn tick(&mut self, now: Instant) {
+        self.recovery.tick(now);
+        for due in self.recovery.sessions.due(now) {
+            match due {
+                Due::Overdue(member) => {
+                    let effects = self.chat.overdue(member);
+                    self.follow(effects);
+                }
+                Due::Expired(member) => {
+                    let effects = self.chat.gone(member);
+                    self.follow(effects);
+                    self.recovery.forget(member);
+                }
             }
-            vacant.insert(Peer::new(socket, link.clone()));
         }
+    }
+
+    /// Lets a client in, at its first sign: its connection, or an event that came before the news of it. Whether it
+    /// is in.
+    fn arrive(&mut self, socket: &SocketRef, link: &Arc<Link>) -> bool {
+        let member = link.member();
+        if self.is_current(member, link) {
+            return true;
+        }
+        // Late news of a socket that is gone already: nobody would ever take it out of its rooms again.
+        if !socket.connected() || link.is_closed() {
+            return false;
+        }
+        let Some(Admission { member, pid, from }) = link.take_admission() else { return false };
+        let (socket, link) = (socket.clone(), link.clone());
+        // It may have expired since it was admitted: then it begins afresh, under the id it was promised.
+        if let Some(from) = from.filter(|_| self.recovery.sessions.get(member).is_some()) {
+            if let Some(old) = self.recovery.returned(member, link.clone()) {
+                // An earlier connection of the same client that nobody has given up yet.
+                old.cut();
+                self.chat.lost(member);
+            }
+            self.chat.back(member);
+            let rooms = self.recovery.sessions.get(member).map(|session| session.rooms()).unwrap_or_default();
+            self.steps.push(Step::Return { member, socket, link, from, rooms });
+        } else {
+            self.recovery.arrived(member, pid, link.clone());
+            let effects = self.chat.step_in(member, &link.identity);
+            self.steps.push(Step::Arrive { member, socket, link });
+            self.follow(effects);
+        }
+        true
+    }
+
+    fn is_current(&self, member: MemberId, link: &Arc<Link>) -> bool {
+        let session = self.recovery.sessions.get(member);
+        session.and_then(|session| session.link.as_ref()).is_some_and(|current| Arc::ptr_eq(current, link))
+    }
+
+    fn event(&mut self, event: Event) {
+        let Event { socket, link, name, payload, ack } = event;
+        // Given back when all that follows has been done, however this ends.
+        let credit = Credit(link.clone());
+        // Without a journal nothing is accepted any more: the next process is about to go on.
+        if self.closing || !self.arrive(&socket, &link) {
+            return;
+        }
+        let member = link.member();
         let result = Kind::named(&name).ok_or(Refusal::UnknownEvent).and_then(|kind| {
             let effects = self.chat.handle(member, &link.identity, kind, &payload?, self.clock.now())?;
             Ok((kind, effects))
@@ -146,161 +257,94 @@ impl Sequencer {
         match result {
             Ok((kind, effects)) => {
                 self.stats.accepted.fetch_add(1, Relaxed);
-                let offset = (kind == Kind::Chat).then(|| self.offsets.next());
-                self.perform(effects);
-                self.acknowledge(member, ack, &Accepted { ok: true, offset });
+                let newcomer = kind == Kind::Join;
+                let last = self.follow_as(effects, newcomer, kind == Kind::Chat);
+                let id = last.filter(|_| kind == Kind::Chat);
+                self.steps.extend(ack.map(|ack| Step::Accept { member, ack, id }));
             }
             Err(refusal) => {
                 self.stats.refused.fetch_add(1, Relaxed);
-                self.refuse(member, &name, &refusal, ack);
+                tracing::debug!(member, name, %refusal, "refused");
+                self.steps.push(refuse(member, &name, &refusal, ack));
             }
         }
+        self.steps.push(Step::Credit(credit));
     }
 
-    fn gone(&mut self, member: MemberId) {
-        if let Some(peer) = self.peers.remove(&member) {
-            // It may have joined after the engine had forgotten it.
-            peer.socket.leave_all();
+    fn gone(&mut self, link: Arc<Link>, for_good: bool) {
+        let member = link.member();
+        let current = self.is_current(member, &link);
+        self.steps.push(Step::Leave { member, link });
+        if !current || self.closing {
+            return;
         }
-        let effects = self.chat.gone(member);
-        if !self.quiet {
-            self.perform(effects);
+        if for_good {
+            let effects = self.chat.gone(member);
+            self.follow(effects);
+            self.recovery.forget(member);
+        } else {
+            self.chat.lost(member);
+            self.recovery.lost(member);
         }
-        self.stats.rooms.store(self.chat.room_count() as u64, Relaxed);
     }
 
-    fn perform(&mut self, effects: Vec<Effect>) {
+    fn follow(&mut self, effects: Vec<Effect>) {
+        self.follow_as(effects, false, false);
+    }
+
+    /// Keeps what follows, and has it done when that is safe. Gives the id of what was said last.
+    fn follow_as(&mut self, effects: Vec<Effect>, newcomer: bool, message: bool) -> Option<u64> {
+        let mut last = None;
         for effect in effects {
-            match effect {
-                Effect::Enter(member, room) => {
-                    if let Some(peer) = self.peers.get(&member).filter(|peer| !peer.closed) {
-                        peer.socket.join(room.to_string());
-                    }
+            let step = match effect {
+                Effect::Enter(member, room, name) => {
+                    let (since, new) = self.recovery.seated(member, &room, &name);
+                    let history = (newcomer && new).then(|| self.recovery.remembered(&room)).flatten();
+                    self.steps.push(Step::Enter { member, room, since });
+                    let Some(body) = history else { continue };
+                    Step::Tell { member, event: "history", body, id: None }
                 }
                 Effect::Exit(member, room) => {
-                    if let Some(peer) = self.peers.get(&member) {
-                        peer.socket.leave(room.to_string());
-                    }
+                    self.recovery.unseated(member, &room);
+                    Step::Exit { member, room }
                 }
-                Effect::Say(room, event, body) => self.say(&room, event, &body),
-                Effect::Tell(member, event, body) => self.tell(member, event, &body),
-            }
+                Effect::Say(room, event, body) => {
+                    let id = self.recovery.record(&room, event, &body);
+                    if message {
+                        self.recovery.remember(&room, id, &body);
+                    }
+                    last = Some(id);
+                    Step::Say { room, event, body, id }
+                }
+                Effect::Tell(member, event, body) => {
+                    let id = self.recovery.record_for(member, event, &body);
+                    Step::Tell { member, event, body, id: Some(id) }
+                }
+            };
+            self.steps.push(step);
         }
-        self.stats.rooms.store(self.chat.room_count() as u64, Relaxed);
+        last
     }
+}
 
-    fn say(&mut self, room: &Arc<str>, event: &'static str, body: &Body) {
-        let (mut receivers, size) = (0, body.size());
-        for member in self.chat.members(room) {
-            let Some(peer) = self.peers.get_mut(&member).filter(|peer| !peer.closed) else { continue };
-            match peer.make_room(size, self.bounds) {
-                Ok(()) => receivers += 1,
-                Err(slow) => close(peer, &slow, &self.stats),
-            }
-        }
-        self.stats.delivered.fetch_add(receivers, Relaxed);
-        // Never pending: everything is local.
-        let sent = self.io.to(room.to_string()).emit(event, body).now_or_never();
-        match sent {
-            Some(Err(BroadcastError::Socket(errors)))
-                if errors.iter().all(|e| matches!(e, SocketError::Closed)) => {}
-            Some(Err(error)) => {
-                tracing::error!(%error, room = &**room, "a bug: a packet was not queued for everybody")
-            }
-            Some(Ok(())) => {}
-            None => tracing::error!("a bug: a local broadcast did not finish"),
-        }
-    }
-
-    fn tell(&mut self, member: MemberId, event: &'static str, body: &Body) {
-        if let Some(socket) = self.reach(member, body.size())
-            && let Err(error) = socket.emit(event, body)
-        {
-            tracing::debug!(%error, event, "not sent");
-        }
-    }
-
-    fn acknowledge(&mut self, member: MemberId, ack: Option<AckSender>, answer: &impl Serialize) {
-        if let Some(ack) = ack
-            && self.reach(member, ACK_SIZE).is_some()
-            && let Err(error) = ack.send(answer)
-        {
-            tracing::debug!(%error, "not acknowledged");
-        }
-    }
-
-    fn refuse(&mut self, member: MemberId, event: &str, refusal: &Refusal, ack: Option<AckSender>) {
-        tracing::debug!(member, event, %refusal, "refused");
-        let reason = refusal.to_string();
-        if ack.is_some() {
-            self.acknowledge(member, ack, &Refused { error: &reason });
-        } else {
+fn refuse(member: MemberId, event: &str, refusal: &Refusal, ack: Option<AckSender>) -> Step {
+    let reason = refusal.to_string();
+    match ack {
+        Some(ack) => Step::Refuse { member, ack, reason },
+        None => {
             // The name is the client's own; it need not come back whole.
             let event: String = event.chars().take(64).collect();
-            self.tell(member, "chat_error", &Body::refusal(&event, &reason));
+            Step::Tell { member, event: "chat_error", body: Body::refusal(&event, &reason), id: None }
         }
     }
-
-    /// The socket of a client, with room for one packet; `None` when it is gone or has to go.
-    fn reach(&mut self, member: MemberId, size: usize) -> Option<&SocketRef> {
-        let peer = self.peers.get_mut(&member).filter(|peer| !peer.closed)?;
-        if let Err(slow) = peer.make_room(size, self.bounds) {
-            close(peer, &slow, &self.stats);
-            return None;
-        }
-        self.stats.delivered.fetch_add(1, Relaxed);
-        Some(&peer.socket)
-    }
-}
-
-/// Gives up a client that does not keep up. It is told by its connection closing, and may come back.
-fn close(peer: &mut Peer, slow: &TooSlow, stats: &Stats) {
-    peer.closed = true;
-    peer.socket.leave_all();
-    if peer.link.is_closed() {
-        return; // went by itself meanwhile
-    }
-    let TooSlow { packets, bytes } = slow;
-    tracing::warn!(socket = %peer.socket.id, packets, bytes, "closed a client that does not keep up: its queue is full");
-    stats.slow_closed.fetch_add(1, Relaxed);
-    peer.link.cut();
-}
-
-#[derive(Serialize)]
-struct Accepted {
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    offset: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Refused<'a> {
-    error: &'a str,
 }
 
 /// Returns an event's credit when it has been dealt with.
-struct Credit(Arc<Link>);
+pub(super) struct Credit(Arc<Link>);
 
 impl Drop for Credit {
     fn drop(&mut self) {
         self.0.give_credit();
-    }
-}
-
-/// Numbers the messages: `<epoch>-<number>`, the epoch being this server's start.
-struct Offsets {
-    epoch: i64,
-    last: u64,
-}
-
-impl Offsets {
-    fn new() -> Self {
-        Self { epoch: Timestamp::now().as_millisecond(), last: 0 }
-    }
-
-    fn next(&mut self) -> String {
-        self.last += 1;
-        format!("{:x}-{}", self.epoch, self.last)
     }
 }
 

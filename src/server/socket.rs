@@ -7,26 +7,20 @@
 
 use super::{
     link::Link,
+    recovery::Claim,
     sequencer::{Command, Event, Inbox},
-    stats::Stats,
 };
-use crate::chat::{self, MemberId, Refusal};
+use crate::chat::{self, Refusal};
 use socketioxide::{
     SocketIo,
     adapter::LocalAdapter,
-    extract::{AckSender, SocketRef},
+    extract::{AckSender, SocketRef, TryData},
     handler::{ConnectHandler, FromMessage, FromMessageParts},
-    socket::Socket,
+    socket::{DisconnectReason, Socket},
 };
 use socketioxide_core::Value;
-use std::{
-    convert::Infallible,
-    future::ready,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-};
+use std::{convert::Infallible, future::ready, sync::Arc};
+use tokio::sync::oneshot;
 
 /// A packet as it came: text, attachments, and the way to acknowledge it.
 struct Packet {
@@ -46,36 +40,58 @@ impl FromMessage<LocalAdapter> for Packet {
 }
 
 /// Defines the namespace `/`.
-pub(super) fn install(io: &SocketIo, inbox: Inbox, stats: Arc<Stats>) {
-    let next = Arc::new(AtomicUsize::new(0));
-    let middleware = move |socket: SocketRef| {
-        register(&socket, next.fetch_add(1, Relaxed), &inbox, &stats);
-        ready(Ok::<(), Infallible>(()))
+pub(super) fn install(io: &SocketIo, inbox: Inbox) {
+    let arrivals = inbox.clone();
+    let connected = move |socket: SocketRef| {
+        if let Some(link) = link_of(&socket) {
+            arrivals.push(Command::Arrived(socket, link));
+        }
+        ready(())
     };
-    io.ns("/", (|| ready(())).with(middleware));
+    let middleware = move |socket: SocketRef, TryData(claim): TryData<Claim>| {
+        let inbox = inbox.clone();
+        async move {
+            register(&socket, claim.unwrap_or_default(), &inbox).await;
+            Ok::<(), Infallible>(())
+        }
+    };
+    io.ns("/", connected.with(middleware));
 }
 
-fn register(socket: &SocketRef, member: MemberId, inbox: &Inbox, stats: &Arc<Stats>) {
-    let Some(link) = socket.req_parts().extensions.get::<Arc<Link>>().cloned() else {
+fn link_of(socket: &SocketRef) -> Option<Arc<Link>> {
+    let link = socket.req_parts().extensions.get::<Arc<Link>>().cloned();
+    if link.is_none() {
         tracing::error!("a bug: a session that did not come by the edge");
-        return;
-    };
-    let events = inbox.clone();
+    }
+    link
+}
+
+/// Learns who the client is, and takes its events from then on.
+async fn register(socket: &SocketRef, claim: Claim, inbox: &Inbox) {
+    let Some(link) = link_of(socket) else { return };
+    if claim.pid.is_some() {
+        link.seen_modern();
+    }
+    let (done, admitted) = oneshot::channel();
+    inbox.push(Command::Admit(claim, link.clone(), done));
+    // Without a sequencer the process is ending: nothing more is answered.
+    let _ = admitted.await;
+
+    let (events, from) = (inbox.clone(), link.clone());
     // One handler for all events: an unknown one is refused like any other.
     socket.on_fallback(move |packet: Packet| {
-        take(packet, member, link, &events);
+        take(packet, from, &events);
         ready(())
     });
-    let (inbox, stats) = (inbox.clone(), stats.clone());
-    stats.connections.fetch_add(1, Relaxed);
-    socket.on_disconnect(move || {
-        stats.connections.fetch_sub(1, Relaxed);
-        inbox.push(Command::Gone(member));
+    let inbox = inbox.clone();
+    socket.on_disconnect(move |reason: DisconnectReason| {
+        let for_good = reason == DisconnectReason::ClientNSDisconnect || link.said_farewell();
+        inbox.push(Command::Gone { link, for_good });
         ready(())
     });
 }
 
-fn take(packet: Packet, member: MemberId, link: Arc<Link>, inbox: &Inbox) {
+fn take(packet: Packet, link: Arc<Link>, inbox: &Inbox) {
     let Packet { socket, value, ack } = packet;
     let (text, attachments) = match &value {
         Value::Str(text, attachments) => (text.as_str(), attachments.iter().flatten().cloned().collect()),
@@ -83,5 +99,5 @@ fn take(packet: Packet, member: MemberId, link: Arc<Link>, inbox: &Inbox) {
     };
     let (name, payload) =
         chat::parse(text, attachments).unwrap_or_else(|refusal: Refusal| (String::new(), Err(refusal)));
-    inbox.push_event(Event { member, socket, link, name, payload, ack });
+    inbox.push_event(Event { socket, link, name, payload, ack });
 }

@@ -33,7 +33,7 @@ impl Stats {
     }
 
     /// What they are now.
-    pub(super) fn read(&self) -> types::Stats {
+    pub(super) fn read(&self, recovery: types::Recovery) -> types::Stats {
         types::Stats {
             connections: self.connections.load(Relaxed),
             rooms: self.rooms.load(Relaxed),
@@ -42,6 +42,7 @@ impl Stats {
             delivered: self.delivered.load(Relaxed),
             slow_closed: self.slow_closed.load(Relaxed),
             uptime_s: self.started.elapsed().as_secs(),
+            recovery,
         }
     }
 }

@@ -30,7 +30,7 @@ use tokio_util::task::AbortOnDropHandle;
 const LONGEST: usize = 64 << 10;
 
 /// What a probe gave: the child's counters and how long they took, or why not.
-pub(super) type Answer = Result<(Stats, Duration), String>;
+pub(super) type Answer = Result<(Box<Stats>, Duration), String>;
 
 /// Whom to ask.
 pub(super) enum Target {
@@ -59,7 +59,7 @@ pub(super) async fn run<T>(
     }
 }
 
-async fn ask(target: &Target, longest: Duration) -> Result<(Stats, Duration)> {
+async fn ask(target: &Target, longest: Duration) -> Result<(Box<Stats>, Duration)> {
     let begun = Instant::now();
     let asked = async {
         match target {
@@ -68,7 +68,7 @@ async fn ask(target: &Target, longest: Duration) -> Result<(Stats, Duration)> {
                 handshake(reachable(*address)).await.context("a client's handshake")?;
                 anyhow::Ok(stats)
             }
-            Target::Url(url) => fetch(url).await.map(|()| (Stats::default(), begun.elapsed())),
+            Target::Url(url) => fetch(url).await.map(|()| (Box::default(), begun.elapsed())),
         }
     };
     timeout(longest, asked).await.unwrap_or_else(|_| anyhow::bail!("no answer within {longest:?}"))

@@ -35,6 +35,7 @@ impl Unit {
             connections: known.map_or(0, |(stats, _)| stats.connections),
             rooms: known.map_or(0, |(stats, _)| stats.rooms),
             refused: self.refusal.clone(),
+            recovery: known.map_or_else(Default::default, |(stats, _)| stats.recovery.clone()),
             memory_limit_too_low: self.ceiling_too_low,
             last_lines: if health == Health::Unhealthy { tail() } else { Vec::new() },
             log_file: self.log_file.clone(),
@@ -42,9 +43,12 @@ impl Unit {
     }
 
     fn health(&self) -> Health {
+        let stats = self.on_duty().and_then(|child| child.probed.as_ref()?.as_ref().ok());
+        let degraded = stats.is_some_and(|(stats, _)| stats.recovery.trouble.is_some());
         let unwell = self.on_duty().is_some_and(|child| matches!(child.probed, Some(Err(_))));
         match self.machine.state() {
             State::Online | State::Reloading if unwell => Health::Unhealthy,
+            State::Online | State::Reloading if degraded => Health::Degraded,
             State::Online | State::Reloading | State::Switching => Health::Ok,
             State::Stopped => Health::Stopped,
             _ if self.machine.is_crash_looping() => Health::Unhealthy,

@@ -64,7 +64,7 @@ export function run(t, dir, args) {
 
 /** A chat server for the life of a test; `extra` is more chat.toml. */
 export async function serve(t, profile = "local", extra = "") {
-  const dir = await folder(t, `[[app]]\nname = "a"\nprofile = "${profile}"\nlisten = "127.0.0.1:0"\n${extra}`);
+  const dir = await folder(t, `state_dir = "state"\n[[app]]\nname = "a"\nprofile = "${profile}"\nlisten = "127.0.0.1:0"\n${extra}`);
   const server = run(t, dir, ["serve"]);
   server.url = await until("the server to listen", () => {
     if (server.child.exitCode !== null) throw new Error(server.log);

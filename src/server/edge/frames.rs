@@ -10,29 +10,44 @@ fn counts(packet: &[u8]) -> bool {
     matches!(packet, [b'4', b'2' | b'3' | b'5' | b'6', ..])
 }
 
-/// Counts the packets in a run of whole, unmasked WebSocket frames (RFC 6455, section 5.2), as a server sends them.
-pub(super) fn packets_in_frames(mut bytes: &[u8]) -> u64 {
-    let mut packets = 0;
-    while let [head, len, rest @ ..] = bytes {
+/// The frames in a run of whole, unmasked WebSocket frames (RFC 6455, section 5.2), as a server sends them.
+pub(super) struct Frames<'a>(pub(super) &'a [u8]);
+
+/// One of them.
+pub(super) struct Frame<'a> {
+    /// With its header.
+    pub(super) whole: &'a [u8],
+    /// Without.
+    pub(super) payload: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// Whether it is a text, and all of it.
+    pub(super) fn is_text(&self) -> bool {
+        self.whole.first().is_some_and(|head| head & 0x0f == 1)
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Frame<'a>;
+
+    fn next(&mut self) -> Option<Frame<'a>> {
+        let [_, len, rest @ ..] = self.0 else { return None };
         let (len, rest) = match len & 0x7f {
-            126 => match rest {
-                [a, b, rest @ ..] => (u64::from(u16::from_be_bytes([*a, *b])), rest),
-                _ => break,
-            },
-            127 => match rest.split_first_chunk::<8>() {
-                Some((len, rest)) => (u64::from_be_bytes(*len), rest),
-                None => break,
-            },
+            126 => rest.split_first_chunk().map(|(len, rest)| (u64::from(u16::from_be_bytes(*len)), rest))?,
+            127 => rest.split_first_chunk().map(|(len, rest)| (u64::from_be_bytes(*len), rest))?,
             len => (u64::from(len), rest),
         };
-        let payload = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len));
-        let Some((payload, after)) = payload else { break };
-        if head & 0x0f == 1 && counts(payload) {
-            packets += 1;
-        }
-        bytes = after;
+        let (payload, after) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len))?;
+        let whole = &self.0[..self.0.len() - after.len()];
+        self.0 = after;
+        Some(Frame { whole, payload })
     }
-    packets
+}
+
+/// Counts the packets in such a run.
+pub(super) fn packets_in_frames(run: &[u8]) -> u64 {
+    Frames(run).filter(|frame| frame.is_text() && counts(frame.payload)).count() as u64
 }
 
 /// Counts the packets in the body of an Engine.IO 4 polling reply: packets separated by 0x1e.

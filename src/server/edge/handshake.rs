@@ -17,6 +17,9 @@ pub(super) struct Handshake {
     pub(super) sid: Option<Box<str>>,
     /// The client wants base64 instead of binary (protocol 3).
     pub(super) b64: bool,
+    /// From a client of 4.8 or later, by the form of its cache-busting `t`: base 36, where earlier ones used 64
+    /// digits and the time, whose first is `P` until the year 2031 (engine.io-client: `randomString`, `yeast`).
+    pub(super) modern: bool,
     name: Option<String>,
     room: Option<String>,
 }
@@ -25,13 +28,17 @@ impl Handshake {
     /// `None`: not a request the engine would take, or one with a session id that can be none.
     pub(super) fn read(uri: &Uri) -> Option<Self> {
         let (mut eio, mut transport, mut sid, mut b64) = (None, None, None, false);
-        let (mut name, mut room) = (None, None);
+        let (mut name, mut room, mut modern) = (None, None, false);
         // The first of a kind counts, as in the engine's own reading.
         for (key, value) in form_urlencoded::parse(uri.query()?.as_bytes()) {
             match &*key {
                 "EIO" => eio = eio.or(Some(value)),
                 "transport" => transport = transport.or(Some(value)),
                 "sid" => sid = sid.or(Some(value)),
+                "t" => {
+                    modern = value.len() >= 7
+                        && value.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
+                }
                 "b64" => b64 |= value == "1" || value == "true",
                 "name" => name = name.or(Some(value.into_owned())),
                 "room" => room = room.or(Some(value.into_owned())),
@@ -52,7 +59,7 @@ impl Handshake {
             Some(sid) if sid.parse::<Sid>().is_err() => return None,
             sid => sid.map(|sid| sid.into_owned().into_boxed_str()),
         };
-        Some(Self { eio3, websocket, sid, b64, name, room })
+        Some(Self { eio3, websocket, sid, b64, modern, name, room })
     }
 
     /// Who the client says it is.
@@ -97,6 +104,15 @@ mod tests {
         let handshake = read("EIO=4&transport=websocket&name=%EA%B9%80+%26%2B%25&room=7").unwrap();
         assert_eq!((handshake.name.as_deref(), handshake.room.as_deref()), (Some("김 &+%"), Some("7")));
         assert_eq!(handshake.engine_uri(), "/socket.io/?EIO=4&transport=websocket");
+    }
+
+    #[test]
+    fn clients_that_go_on_after_a_packet_that_is_none_are_known_by_their_t() {
+        for (t, modern) in
+            [("z1x3kq9a", true), ("PDi3NZ8", false), ("PDi3NZ8.1", false), ("", false), ("1", false)]
+        {
+            assert_eq!(read(&format!("EIO=4&transport=polling&t={t}")).unwrap().modern, modern, "{t}");
+        }
     }
 
     #[test]

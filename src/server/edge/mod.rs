@@ -4,16 +4,19 @@
 //! keeps that request for the life of the session, and hyper's own would keep 16 KB of read buffer with it. What
 //! the chat needs of the handshake travels as the [`Link`] in the request's extensions.
 //!
-//! It never changes what goes over the wire. What upstream would have to offer for it to go away: the length of a
+//! Of what goes over the wire it changes one thing: the CONNECT reply tells the client an id under which it may come
+//! back. What upstream would have to offer for it to go away: the length of a
 //! socket's queue, a way to close its transport from a [`socketioxide::extract::SocketRef`], and a request without
 //! its buffers.
 
+mod client_frames;
+mod connect;
 mod frames;
 mod handshake;
 mod polling;
 mod stream;
 
-use super::link::{ClosePolling, Link};
+use super::link::{ClosePolling, Drain, Link, Living, Polling, lock};
 use crate::config::Limits;
 use axum::{
     body::Body,
@@ -29,11 +32,19 @@ use socketioxide::service::SocketIoService;
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering::*},
+    },
+    time::Duration,
 };
 use stream::EdgeStream;
 use tokio::net::TcpStream;
 use tower_service::Service;
+
+/// So many are told to go at once, and the pause before the next: 10,000 in a second, as many as can come back.
+const GOODBYES: usize = 500;
+const GOODBYE_PAUSE: Duration = Duration::from_millis(50);
 
 /// The engine, as the edge calls it.
 pub(super) type Engine = SocketIoService<NotFoundService>;
@@ -44,6 +55,11 @@ pub(super) struct Edge {
     limits: Limits,
     /// Polling sessions by id: their later requests, and upgrades, name nothing else.
     sessions: Mutex<HashMap<Box<str>, Weak<Link>>>,
+    /// All sessions, and how many of them live.
+    all: Mutex<Vec<Weak<Link>>>,
+    living: Arc<Living>,
+    /// The server stops: nobody new comes in.
+    draining: AtomicBool,
     /// For the links, which close polling sessions through it.
     this: Weak<Self>,
 }
@@ -51,16 +67,24 @@ pub(super) struct Edge {
 impl Edge {
     /// An edge before this engine.
     pub(super) fn new(engine: Engine, limits: Limits) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self { engine, limits, sessions: Mutex::default(), this: this.clone() })
+        Arc::new_cyclic(|this| Self {
+            engine,
+            limits,
+            sessions: Mutex::default(),
+            all: Mutex::default(),
+            living: Arc::default(),
+            draining: AtomicBool::new(false),
+            this: this.clone(),
+        })
     }
 
     /// The link of a polling session.
     fn find(&self, sid: &str) -> Option<Arc<Link>> {
-        self.lock().get(sid)?.upgrade()
+        lock(&self.sessions).get(sid)?.upgrade()
     }
 
     fn remember(&self, sid: &str, link: &Arc<Link>) {
-        let mut sessions = self.lock();
+        let mut sessions = lock(&self.sessions);
         sessions.insert(sid.into(), Arc::downgrade(link));
         // Ended sessions are swept when they are as many as the living: amortized O(1), and the map stays bounded.
         if sessions.len() == sessions.capacity() {
@@ -68,8 +92,46 @@ impl Edge {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, Weak<Link>>> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A link for a session that opens.
+    fn link(&self, handshake: &Handshake, polling: Option<Box<Polling>>) -> Arc<Link> {
+        let identity = handshake.identity(&self.limits);
+        let link = Link::new(identity, handshake.eio3, polling, Some(self.living.clone()));
+        if handshake.modern {
+            link.seen_modern();
+        }
+        let mut all = lock(&self.all);
+        if all.len() == all.capacity() {
+            all.retain(|link| link.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(&link));
+        link
+    }
+
+    /// How many sessions live.
+    pub(super) fn living(&self) -> &Living {
+        &self.living
+    }
+
+    /// Takes nobody new in, and says goodbye to everybody, some at a time: they will all be back.
+    pub(super) async fn drain(&self) {
+        self.draining.store(true, Release);
+        for links in self.all().chunks(GOODBYES) {
+            for link in links {
+                link.drain(Drain::Start);
+            }
+            if links.len() == GOODBYES {
+                tokio::time::sleep(GOODBYE_PAUSE).await;
+            }
+        }
+    }
+
+    /// Waits for nobody's answer any longer.
+    pub(super) fn drain_late(&self) {
+        self.all().iter().for_each(|link| link.drain(Drain::Late));
+    }
+
+    fn all(&self) -> Vec<Arc<Link>> {
+        lock(&self.all).iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Hands a request to the engine.
@@ -92,7 +154,7 @@ impl Edge {
         }
         let known = handshake.sid.as_deref().map(|sid| self.find(sid));
         let (link, upgrades) = match known {
-            None => (Link::new(handshake.identity(&self.limits), handshake.eio3, None), false),
+            None => (self.link(&handshake, None), false),
             Some(Some(link)) if !link.is_websocket() => (link, true),
             Some(Some(_)) => return refuse(3, "Bad request"),
             Some(None) => return refuse(1, "Session ID unknown"),
@@ -144,6 +206,7 @@ impl ClosePolling for Edge {
 /// Every request to `/socket.io/`.
 pub(super) async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Infallible> {
     Ok(match Handshake::read(request.uri()) {
+        Some(Handshake { sid: None, .. }) if edge.draining.load(Acquire) => restarting(),
         Some(handshake) if handshake.websocket => edge.upgrade(request, handshake),
         Some(handshake) => edge.polling(request, handshake).await,
         // Nothing the edge knows: the engine has the words for what is wrong.
@@ -155,4 +218,9 @@ pub(super) async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> R
 fn refuse(code: u8, message: &str) -> Response {
     let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
     (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// To those who come while the server stops: they try again, and meet the next one.
+fn restarting() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "the server restarts\n").into_response()
 }

@@ -1,16 +1,30 @@
 //! Long-polling at the edge: opens, GETs and POSTs of sessions that have no stream of their own.
 
-use super::{Edge, frames, handshake::Handshake, refuse};
-use crate::server::link::{Link, Polling};
-use axum::{body::Body, extract::Request, response::Response};
+use super::{Edge, connect, frames, handshake::Handshake, refuse};
+use crate::server::link::{ClosePolling, Drain, Leave, Link, Polling, lock};
+use axum::{
+    body::Body,
+    extract::Request,
+    response::{IntoResponse, Response},
+};
 use bytes::Bytes;
 use http::{Method, header};
 use http_body_util::BodyExt;
-use std::sync::{
-    Arc, OnceLock, Weak,
-    atomic::{AtomicU32, Ordering::AcqRel},
+use std::{
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU32, Ordering::*},
+    },
+    time::{Duration, Instant},
 };
 use tokio::sync::Notify;
+
+/// So long nothing came of a client: nothing seems to be under way.
+const CALM: Duration = Duration::from_millis(20);
+/// The same of one that was told to send all it has.
+const CALM_AFTER_WORD: Duration = Duration::from_millis(400);
+/// Longest wait for that.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 impl Edge {
     /// A polling request of any kind.
@@ -34,8 +48,9 @@ impl Edge {
     /// Opens a session; its id is learned from the reply.
     async fn open(self: Arc<Self>, handshake: Handshake) -> Response {
         let edge: Weak<Self> = Arc::downgrade(&self);
-        let polling = Polling { sid: OnceLock::new(), gets: AtomicU32::new(0), credit: Notify::new(), edge };
-        let link = Link::new(handshake.identity(&self.limits), handshake.eio3, Some(Box::new(polling)));
+        let (gets, credit, leave) = (AtomicU32::new(0), Notify::new(), Leave::default());
+        let polling = Polling { sid: OnceLock::new(), gets, credit, leave, edge };
+        let link = self.link(&handshake, Some(Box::new(polling)));
         let mut request = Request::new(Body::empty());
         let Ok(uri) = handshake.engine_uri().parse() else { return refuse(3, "Bad request") };
         *request.uri_mut() = uri;
@@ -53,11 +68,24 @@ impl Edge {
     async fn get(&self, request: Request, link: &Link) -> Response {
         let Some(polling) = &link.polling else { return self.call(request).await };
         let waiting = Waiting::new(&polling.gets);
-        let (mut parts, body) = self.call(request).await.into_parts();
+        let start = polling.leave.start.notified();
+        tokio::pin!(start);
+        start.as_mut().enable();
+        if link.draining() != Drain::Not {
+            return self.take_leave(link, polling).await;
+        }
+        let reply = tokio::select! {
+            reply = self.call(request) => reply,
+            () = start => return self.take_leave(link, polling).await,
+        };
+        let (mut parts, body) = reply.into_parts();
         let body = whole(body).await;
         drop(waiting);
         if !link.eio3 {
             link.sent(frames::packets_in_payload(&body));
+            let with_pid = link.is_offering().then(|| connect::in_payload(&body, link)).flatten();
+            let body = with_pid.map_or(body, Bytes::from);
+            parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
             return Response::from_parts(parts, Body::from(body));
         }
         let (packets, body) = frames::mend_v3_payload(&body);
@@ -77,8 +105,42 @@ impl Edge {
                 returned.await;
             }
         }
-        self.call(request).await
+        let Some(polling) = &link.polling else { return self.call(request).await };
+        let _posting = Waiting::new(&polling.leave.posts);
+        let reply = self.call(request).await;
+        *lock(&polling.leave.last_post) = Some(Instant::now());
+        reply
     }
+
+    /// The goodbye of a client that polls. One that knows what to do with a packet that is none is given one: it
+    /// sends all it has, and then closes. Another is told to close when nothing of it seems to be under way.
+    async fn take_leave(&self, link: &Link, polling: &Polling) -> Response {
+        let leave = &polling.leave;
+        let modern = !link.eio3 && link.is_modern() && link.member() != 0 && !link.is_offering();
+        if modern && !leave.told.swap(true, AcqRel) {
+            *lock(&leave.last_post) = Some(Instant::now());
+            return text("49");
+        }
+        let calm = if leave.told.load(Acquire) { CALM_AFTER_WORD } else { CALM };
+        let deadline = Instant::now() + LEAVE_TIMEOUT;
+        while Instant::now() < deadline && !link.is_closed() {
+            let posted = lock(&leave.last_post).map_or(calm, |at| at.elapsed());
+            if posted >= calm && leave.posts.load(Acquire) == 0 {
+                break;
+            }
+            tokio::time::sleep(calm.saturating_sub(posted).max(Duration::from_millis(1))).await;
+        }
+        leave.told.store(true, Release);
+        if let Some(sid) = polling.sid.get() {
+            self.close_polling(sid, link.eio3);
+        }
+        text(if link.eio3 { "1:1" } else { "1" })
+    }
+}
+
+/// A polling reply.
+fn text(packet: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=UTF-8")], packet).into_response()
 }
 
 /// The engine's replies are in memory already.

@@ -5,9 +5,11 @@
 //! - A kept tail means that the client is not reading: the link is stalled until it is gone.
 //! - Reading pauses while the client has too many events waiting.
 //! - A cut link fails both directions at once, whatever they were waiting for.
+//! - Until the CONNECT reply has gone by, it is looked for in what is written; see [`super::connect`].
+//! - When the server stops, it says goodbye without loss; see [`EdgeStream::take_leave`].
 
-use super::frames;
-use crate::server::link::Link;
+use super::{client_frames::ClientFrames, connect, frames};
+use crate::server::link::{Drain, Link};
 use bytes::{Buf, Bytes};
 use std::{
     io,
@@ -30,12 +32,83 @@ pub(super) struct EdgeStream {
     link: Arc<Link>,
     /// Bytes seen while a polling session moves over; see [`EdgeStream::follow_upgrade`].
     upgrade: Option<u8>,
+    client: ClientFrames,
+    leave: Leave,
 }
+
+/// How far it is with saying goodbye.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    /// Nobody leaves.
+    Not,
+    /// Nothing is written any more; a ping asks whether all before it has been taken in.
+    Asked,
+    /// The client has been told to go.
+    Told,
+}
+
+/// A ping without payload.
+const PING: &[u8] = b"\x89\0";
+/// A text that is no Engine.IO packet: the client takes its connection for broken, at once.
+const NO_ENGINE_PACKET: &[u8] = b"\x81\x019";
+/// A text that is no Socket.IO packet: the same, and what is still in its queue is sent before.
+const NO_SOCKET_PACKET: &[u8] = b"\x81\x0249";
+/// Close 1012: the service restarts.
+const CLOSE: &[u8] = b"\x88\x02\x03\xf4";
+/// Close codes that say that somebody goes for good: a page's own close, and a tab that is closed.
+const FAREWELLS: [u16; 2] = [1000, 1001];
 
 impl EdgeStream {
     /// Wraps a connection; `upgrade`: its session began as polling.
     pub(super) fn new(io: TcpStream, head: Bytes, link: Arc<Link>, upgrade: bool) -> Self {
-        Self { io, head, tail: Bytes::new(), link, upgrade: upgrade.then_some(0) }
+        let (tail, client, leave) = (Bytes::new(), ClientFrames::default(), Leave::Not);
+        Self { io, head, tail, link, upgrade: upgrade.then_some(0), client, leave }
+    }
+
+    /// Looks at what the client has sent.
+    fn follow(&mut self, cx: &mut Context<'_>, read: &[u8]) {
+        self.follow_upgrade(read.len());
+        let seen = self.client.feed(read);
+        if seen.close.is_some_and(|code| FAREWELLS.contains(&code)) {
+            self.link.say_farewell();
+        }
+        if seen.pong && self.leave == Leave::Asked {
+            self.tell_to_go(cx);
+        }
+    }
+
+    /// Says goodbye without loss, from the reader's side: a Close frame alone would have the client throw away what it
+    /// sends until the connection is gone.
+    ///
+    /// A ping goes out, and nothing after it: its pong says that the client has taken in all before. Then a packet
+    /// that is none makes the client leave in the same moment: what it says from then on it keeps, and what it said
+    /// before is read until its end.
+    fn take_leave(&mut self, cx: &mut Context<'_>) {
+        let drain = self.link.draining();
+        if drain >= Drain::Start && self.leave == Leave::Not {
+            self.leave = Leave::Asked;
+            // Each write is taken whole: this is a frame boundary.
+            self.append(cx, PING);
+        }
+        if drain == Drain::Late && self.leave == Leave::Asked {
+            self.tell_to_go(cx);
+        }
+        if self.leave != Leave::Not {
+            let _ = self.write_tail(cx);
+        }
+    }
+
+    fn tell_to_go(&mut self, cx: &mut Context<'_>) {
+        self.leave = Leave::Told;
+        // Older clients fall over a Socket.IO packet that is none; whether it was told an id does not say which it is.
+        let connected = self.link.member() != 0 && !self.link.is_offering();
+        let no_packet = if self.link.is_modern() && connected { NO_SOCKET_PACKET } else { NO_ENGINE_PACKET };
+        self.append(cx, &[no_packet, CLOSE].concat());
+    }
+
+    fn append(&mut self, cx: &mut Context<'_>, frames: &[u8]) {
+        self.tail = [&self.tail[..], frames].concat().into();
+        let _ = self.write_tail(cx);
     }
 
     /// An upgrade is done when the client has sent its probe and the packet `5`: as masked frames 12 and 7 bytes.
@@ -86,6 +159,9 @@ impl AsyncRead for EdgeStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         me.link.register_reader(cx.waker());
+        if me.link.draining() != Drain::Not {
+            me.take_leave(cx);
+        }
         if me.link.is_cut() {
             return Poll::Ready(Err(cut()));
         }
@@ -103,7 +179,7 @@ impl AsyncRead for EdgeStream {
         } else {
             ready!(Pin::new(&mut me.io).poll_read(cx, buf))?;
         }
-        me.follow_upgrade(buf.filled().len() - before);
+        me.follow(cx, &buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
@@ -114,7 +190,21 @@ impl AsyncWrite for EdgeStream {
         if me.link.is_cut() {
             return Poll::Ready(Err(cut()));
         }
+        if me.leave != Leave::Not {
+            me.link.sent(frames::packets_in_frames(buf));
+            return Poll::Ready(Ok(buf.len()));
+        }
         ready!(me.write_tail(cx))?;
+        if me.link.is_offering()
+            && let Some(run) = connect::in_frames(buf, &me.link)
+        {
+            me.tail = run.into();
+            me.link.sent(frames::packets_in_frames(buf));
+            return match me.write_tail(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(buf.len())),
+            };
+        }
         let written = match Pin::new(&mut me.io).poll_write(cx, buf) {
             Poll::Ready(Ok(written)) => written,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),

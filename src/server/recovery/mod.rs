@@ -1,0 +1,447 @@
+//! Recovery: how sessions survive a lost connection, and the death of this process.
+//!
+//! Unmodified clients do their part (socket.io-client 4.6 and later, "connection state recovery"): the CONNECT reply
+//! gives them a private id, they remember the [`offset`] of the last event they received, and give both back when
+//! they return. Here is the other part: the [`journal`] keeps what was said and who was where, the
+//! [`session`] table says who may come back and until when.
+//!
+//! It must never stop the chat: with a full disk, or a journal that has rotted, recovery is off, says so, and tries
+//! again. A session is never recovered with a gap: where one cannot be excluded it is refused, and the client
+//! starts afresh. (socketioxide having connection state recovery, its issue 729, would make most of it go away.)
+
+mod journal;
+mod offset;
+mod session;
+
+use super::link::Link;
+use crate::{
+    chat::{Body, MemberId, RoomId, Seat},
+    config,
+    control::types,
+    error::Failure,
+};
+use journal::{Journal, JournalError, KeptSession, OpenError, Row, scope_of_member, scope_of_room};
+use offset::{Epoch, Kept, Offset, Refused};
+pub(super) use session::{Due, Pid, Session, Sessions};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Events that are read at once for one that catches up.
+const CHUNK: usize = 256;
+/// Between two attempts to have a journal again.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// What a client says when it returns: the `auth` of its CONNECT.
+#[derive(Debug, Default, serde::Deserialize)]
+pub(super) struct Claim {
+    /// Its session's private id.
+    pub(super) pid: Option<String>,
+    /// The offset of the last event it received.
+    pub(super) offset: Option<String>,
+}
+
+/// How somebody comes in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Admission {
+    /// Who it is.
+    pub(super) member: MemberId,
+    /// Under which id it may come back.
+    pub(super) pid: Option<Pid>,
+    /// It takes up its session, and has received everything up to this id; `None`: it is new.
+    pub(super) from: Option<u64>,
+}
+
+/// Whom an earlier server knew, and their seats.
+pub(super) type Restored = Vec<(MemberId, Vec<Seat>)>;
+
+/// See the module.
+pub(super) struct Recovery {
+    settings: config::Recovery,
+    history: config::History,
+    path: Option<PathBuf>,
+    journal: Option<Journal>,
+    /// Why there is none, when there should be one; and when to try again.
+    trouble: Option<(String, Instant)>,
+    pub(super) sessions: Sessions,
+    /// Sessions that are to be written with the next commit.
+    changed: HashSet<MemberId>,
+    /// Where the ids stand, with a journal and without.
+    kept: Kept,
+    next_member: MemberId,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    recovered: u64,
+    refused: BTreeMap<&'static str, u64>,
+    replayed: u64,
+    commit: Duration,
+    slowest_commit: Duration,
+}
+
+impl Recovery {
+    /// Opens the journal; gives those whom an earlier server knew, with their seats.
+    ///
+    /// # Errors
+    /// Another server writes it. Everything else is no reason not to chat.
+    pub(super) fn open(
+        settings: &config::Server,
+        path: Option<PathBuf>,
+    ) -> Result<(Self, Restored), Failure> {
+        let (history, settings) = (settings.history.clone(), settings.recovery.clone());
+        let sessions = Sessions::new(settings.leave_grace, settings.window);
+        let mut recovery = Self {
+            settings,
+            history,
+            path,
+            journal: None,
+            trouble: None,
+            sessions,
+            changed: HashSet::new(),
+            kept: Kept { epoch: Epoch::new(), last: 0 },
+            next_member: 1,
+            counts: Counts::default(),
+        };
+        let mut restored = Vec::new();
+        match recovery.open_journal(None) {
+            Ok(kept) => kept.into_iter().for_each(|session| restored.push(recovery.restore(session))),
+            Err(OpenError::InUse(path)) => {
+                return Err(Failure::failed(format_args!("{} is in use by another chatctl", path.display()))
+                    .hint("two servers cannot share a journal: give one of them another [recovery] path"));
+            }
+            Err(error) => recovery.fail(&error.to_string()),
+        }
+        Ok((recovery, restored))
+    }
+
+    fn open_journal(&mut self, afresh: Option<Kept>) -> Result<Vec<KeptSession>, OpenError> {
+        let Some(path) = &self.path else { return Ok(Vec::new()) };
+        let bounds = journal::Bounds {
+            messages: usize::try_from(self.settings.max_messages).unwrap_or(usize::MAX),
+            bytes: usize::try_from(self.settings.max_bytes).unwrap_or(usize::MAX),
+            window: self.settings.window,
+        };
+        let mut journal = Journal::open(path, bounds, afresh)?;
+        let sessions = match journal.sessions() {
+            Ok(sessions) => sessions,
+            Err(problem) => {
+                tracing::warn!(%problem, "the journal is begun afresh: sessions of before are not recovered");
+                drop(journal);
+                journal = Journal::open(path, bounds, Some(self.kept))?;
+                Vec::new()
+            }
+        };
+        self.kept = journal.kept();
+        (self.journal, self.trouble) = (Some(journal), None);
+        Ok(sessions)
+    }
+
+    fn restore(&mut self, kept: KeptSession) -> (MemberId, Vec<Seat>) {
+        let KeptSession { member, pid, lost_ago, seats } = kept;
+        let now = Instant::now();
+        let seats: Vec<(Seat, u64)> =
+            seats.into_iter().map(|(room, name, since)| ((room.into(), name.into()), since)).collect();
+        let places = seats.iter().map(|(seat, _)| seat.clone()).collect();
+        self.sessions.insert(member, Session { pid, link: None, lost: None, seats });
+        self.sessions.lose(member, now.checked_sub(lost_ago).unwrap_or(now), now);
+        self.next_member = self.next_member.max(member + 1);
+        (member, places)
+    }
+
+    /// Closes the journal: the next process may open it. Nothing is kept from now on.
+    pub(super) fn close(&mut self) {
+        self.commit(Instant::now());
+        (self.journal, self.path) = (None, None);
+    }
+
+    // --- sessions
+
+    /// Who a client is: one whose session can be taken up where it was left, or a newcomer, which may be offered to
+    /// come back.
+    pub(super) fn admit(&mut self, claim: &Claim, may_offer: bool) -> Admission {
+        if let Some(pid) = claim.pid.as_deref() {
+            match self.judge(pid, claim.offset.as_deref()) {
+                Ok(admission) => return admission,
+                Err(why) => {
+                    *self.counts.refused.entry(why.as_str()).or_default() += 1;
+                    tracing::debug!(reason = why.as_str(), "a session was not recovered");
+                }
+            }
+        }
+        self.next_member += 1;
+        let pid = (may_offer && self.settings.enabled).then(Pid::new).flatten();
+        Admission { member: self.next_member - 1, pid, from: None }
+    }
+
+    fn judge(&self, pid: &str, offset: Option<&str>) -> Result<Admission, Refused> {
+        if self.journal.is_none() {
+            return Err(Refused::Off);
+        }
+        let pid = Pid::read(pid).ok_or(Refused::Unknown)?;
+        let (member, session) = self.sessions.by_pid(&pid).ok_or(Refused::Unknown)?;
+        let from = self.kept.resume(offset, session.joined())?;
+        if self.is_complete(member, &session.rooms(), from) {
+            Ok(Admission { member, pid: Some(pid), from: Some(from) })
+        } else {
+            Err(Refused::Pruned)
+        }
+    }
+
+    /// Whether everything above `from` that was said to the member in these rooms is still kept.
+    fn is_complete(&self, member: MemberId, rooms: &[(RoomId, u64)], from: u64) -> bool {
+        let Some(journal) = &self.journal else { return false };
+        from >= journal.gap
+            && from >= journal.floor(&scope_of_member(member))
+            && rooms.iter().all(|(room, since)| from.max(*since) >= journal.floor(&scope_of_room(room)))
+    }
+
+    /// A newcomer.
+    pub(super) fn arrived(&mut self, member: MemberId, pid: Option<Pid>, link: Arc<Link>) {
+        self.sessions.insert(member, Session { pid, link: Some(link), lost: None, seats: Vec::new() });
+    }
+
+    /// One of the sessions is back on a new link; gives the old one, when that was never given up.
+    pub(super) fn returned(&mut self, member: MemberId, link: Arc<Link>) -> Option<Arc<Link>> {
+        self.counts.recovered += 1;
+        self.changed.insert(member);
+        let session = self.sessions.get_mut(member)?;
+        session.lost = None;
+        session.link.replace(link)
+    }
+
+    /// Its connection is lost.
+    pub(super) fn lost(&mut self, member: MemberId) {
+        let now = Instant::now();
+        self.sessions.lose(member, now, now);
+        self.changed.insert(member);
+    }
+
+    /// It will not come back.
+    pub(super) fn forget(&mut self, member: MemberId) {
+        self.sessions.remove(member);
+        self.changed.insert(member);
+    }
+
+    /// It receives what is said in the room from now on; since which id, and whether it did not before.
+    pub(super) fn seated(&mut self, member: MemberId, room: &RoomId, name: &Arc<str>) -> (u64, bool) {
+        let last = self.kept.last;
+        let Some(session) = self.sessions.get_mut(member) else { return (last, false) };
+        self.changed.insert(member);
+        let known = session.seats.iter_mut().find(|((known, _), _)| known == room);
+        if let Some(((_, known), since)) = known {
+            *known = name.clone();
+            return (*since, false);
+        }
+        session.seats.push(((room.clone(), name.clone()), last));
+        (last, true)
+    }
+
+    /// It no longer does.
+    pub(super) fn unseated(&mut self, member: MemberId, room: &RoomId) {
+        if let Some(session) = self.sessions.get_mut(member) {
+            session.seats.retain(|((known, _), _)| known != room);
+            self.changed.insert(member);
+        }
+    }
+
+    // --- what is said
+
+    /// Keeps what is said in a room; gives its id.
+    pub(super) fn record(&mut self, room: &RoomId, event: &'static str, body: &Body) -> u64 {
+        self.append(&scope_of_room(room), event, body)
+    }
+
+    /// Keeps what is said to one member.
+    pub(super) fn record_for(&mut self, member: MemberId, event: &'static str, body: &Body) -> u64 {
+        self.append(&scope_of_member(member), event, body)
+    }
+
+    fn append(&mut self, scope: &str, event: &str, body: &Body) -> u64 {
+        self.kept.last += 1;
+        let id = self.kept.last;
+        self.with_journal(|journal| journal.append(id, scope, event, body));
+        id
+    }
+
+    /// The id of what was kept last.
+    pub(super) fn last(&self) -> u64 {
+        self.kept.last
+    }
+
+    /// The offset that goes with this id.
+    pub(super) fn offset(&self, id: u64) -> String {
+        Offset { epoch: self.kept.epoch, id }.to_string()
+    }
+
+    /// What a member has missed of these rooms, and what was said to it alone: ids above `from`, up to `to`. `None`:
+    /// it cannot be told.
+    pub(super) fn missed(
+        &mut self,
+        member: MemberId,
+        rooms: &[(RoomId, u64)],
+        from: u64,
+        to: u64,
+    ) -> Option<Missed> {
+        let mut scopes: Vec<String> = rooms.iter().map(|(room, _)| scope_of_room(room)).collect();
+        scopes.push(scope_of_member(member));
+        if !self.is_complete(member, rooms, from) {
+            return None;
+        }
+        match self.journal.as_ref()?.read(&scopes, from, to, CHUNK) {
+            Ok(rows) => {
+                let whole = rows.len() < CHUNK;
+                let up_to = if whole { to } else { rows.last().map_or(to, |row| row.id) };
+                let since = |row: &Row| {
+                    let scope = scopes.iter().position(|scope| *scope == row.scope);
+                    scope.and_then(|index| rooms.get(index)).map_or(0, |(_, since)| *since)
+                };
+                let events: Vec<(u64, String, Body)> = rows
+                    .into_iter()
+                    .filter(|row| row.id > since(row))
+                    .map(|row| (row.id, row.event, row.body))
+                    .collect();
+                self.counts.replayed += events.len() as u64;
+                Some(Missed { events, up_to })
+            }
+            Err(error) => {
+                self.fail(&error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Keeps a message for newcomers.
+    pub(super) fn remember(&mut self, room: &RoomId, id: u64, body: &Body) {
+        let limit = self.history.messages;
+        if limit > 0 {
+            self.with_journal(|journal| journal.remember(room, id, body, limit));
+        }
+    }
+
+    /// What a newcomer gets of what was said before, where that is wanted.
+    pub(super) fn remembered(&mut self, room: &RoomId) -> Option<Body> {
+        if self.history.messages == 0 {
+            return None;
+        }
+        let keep = self.history.keep;
+        let messages = self.with_journal(|journal| journal.remembered(room, keep))?;
+        (!messages.is_empty()).then(|| Body::history(room, &messages))
+    }
+
+    // --- the journal
+
+    /// Makes all of it safe. When it returns, it may be sent.
+    pub(super) fn commit(&mut self, now: Instant) {
+        let started = Instant::now();
+        for member in std::mem::take(&mut self.changed) {
+            self.write(member);
+        }
+        self.with_journal(|journal| journal.commit(now));
+        if self.journal.is_some() {
+            self.counts.commit = started.elapsed();
+            self.counts.slowest_commit = self.counts.slowest_commit.max(self.counts.commit);
+        }
+    }
+
+    fn write(&mut self, member: MemberId) {
+        let Some(journal) = &mut self.journal else { return };
+        let written = match self.sessions.get(member) {
+            None => journal.forget(member),
+            Some(session) => {
+                let seats: Vec<(&str, &str, u64)> =
+                    session.seats.iter().map(|((room, name), since)| (&**room, &**name, *since)).collect();
+                journal.keep(member, session.pid, session.lost.is_some(), &seats)
+            }
+        };
+        if let Err(error) = written {
+            self.fail(&error.to_string());
+        }
+    }
+
+    /// What is to be done without anybody's asking.
+    pub(super) fn tick(&mut self, now: Instant) {
+        if self.trouble.as_ref().is_some_and(|(_, retry)| *retry <= now) {
+            self.retry(now);
+        }
+        if self.journal.as_ref().is_some_and(Journal::has_many_floors) {
+            let rooms = |(member, session): (MemberId, &Session)| {
+                let rooms = session.rooms().into_iter().map(|(room, _)| scope_of_room(&room));
+                rooms.chain([scope_of_member(member)]).collect::<Vec<_>>()
+            };
+            let needed = self.sessions.iter().flat_map(rooms).collect();
+            self.with_journal(|journal| journal.keep_floors(&needed));
+        }
+        let keep = self.history.keep;
+        if self.history.messages > 0 && self.journal.as_ref().is_some_and(|journal| journal.next_due() <= now)
+        {
+            self.with_journal(|journal| journal.forget_history(keep));
+        }
+    }
+
+    /// When [`Recovery::tick`], [`Sessions::due`] or [`Recovery::commit`] has something to do.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let journal = self.journal.as_ref().map(Journal::next_due);
+        let retry = self.trouble.as_ref().map(|(_, retry)| *retry);
+        [journal, retry, self.sessions.next_due()].into_iter().flatten().min()
+    }
+
+    fn with_journal<T>(&mut self, work: impl FnOnce(&mut Journal) -> Result<T, JournalError>) -> Option<T> {
+        match work(self.journal.as_mut()?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.fail(&error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Goes on without a journal, under a new epoch: what is sent from now on is not kept, and no offset of before
+    /// may be mistaken for one of then.
+    fn fail(&mut self, why: &str) {
+        tracing::error!("recovery is off, the chat goes on: {why}");
+        self.journal = None;
+        self.kept.epoch = Epoch::new();
+        self.trouble = Some((why.to_owned(), Instant::now() + RETRY));
+    }
+
+    fn retry(&mut self, now: Instant) {
+        match self.open_journal(Some(self.kept)) {
+            Ok(_) => {
+                tracing::info!("recovery is on again");
+                self.changed.extend(self.sessions.iter().map(|(member, _)| member));
+            }
+            Err(error) => self.trouble = Some((error.to_string(), now + RETRY)),
+        }
+    }
+
+    /// How it is.
+    pub(super) fn stats(&self) -> types::Recovery {
+        let (messages, bytes) = self.journal.as_ref().map_or((0, 0), Journal::size);
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        types::Recovery {
+            enabled: self.settings.enabled,
+            trouble: self.trouble.as_ref().map(|(why, _)| why.clone()),
+            sessions: self.sessions.len() as u64,
+            recovered: self.counts.recovered,
+            refused: self.counts.refused.iter().map(|(why, count)| ((*why).to_owned(), *count)).collect(),
+            replayed: self.counts.replayed,
+            journal_messages: messages as u64,
+            journal_bytes: bytes as u64,
+            commit_us: micros(self.counts.commit),
+            slowest_commit_us: micros(self.counts.slowest_commit),
+        }
+    }
+}
+
+/// A part of what somebody has missed.
+pub(super) struct Missed {
+    /// Id, event and body, oldest first.
+    pub(super) events: Vec<(u64, String, Body)>,
+    /// Everything up to here has been looked at.
+    pub(super) up_to: u64,
+}

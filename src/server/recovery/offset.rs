@@ -1,0 +1,158 @@
+//! The offset: what a client remembers of the last event it received, and gives back when it returns.
+//!
+//! On the wire it is `<epoch>-<id>`, the last argument of every event that is kept. Clients keep the last argument
+//! of an event when it is a text (socket.io-client 4.6, connection state recovery): no other event may end in one.
+
+use std::fmt;
+
+/// One life of a journal: ids count within it. Random, so that no clock has a say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Epoch(pub(super) u64);
+
+impl Epoch {
+    /// Bits of it; 12 hexadecimal digits are short in every packet, and do not meet again by chance.
+    const MASK: u64 = (1 << 48) - 1;
+
+    pub(super) fn new() -> Self {
+        Self(getrandom::u64().unwrap_or_default() & Self::MASK)
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// What was kept last, when a client received it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Offset {
+    pub(super) epoch: Epoch,
+    pub(super) id: u64,
+}
+
+impl Offset {
+    /// What a client says; `None`: no offset of ours.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let (epoch, id) = text.split_once('-')?;
+        // A sign would be read as part of the number.
+        if !id.bytes().all(|byte| byte.is_ascii_digit())
+            || !epoch.bytes().all(|byte| byte.is_ascii_hexdigit())
+        {
+            return None;
+        }
+        Some(Self { epoch: Epoch(u64::from_str_radix(epoch, 16).ok()?), id: id.parse().ok()? })
+    }
+}
+
+impl fmt::Display for Offset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.id)
+    }
+}
+
+/// Why a session was not recovered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Refused {
+    /// Recovery is off, or the journal has trouble.
+    Off,
+    /// No such session: a wrong id, or one that has expired.
+    Unknown,
+    /// The offset is none, or of another journal.
+    Foreign,
+    /// The offset lies beyond what was ever sent.
+    Ahead,
+    /// What it missed is no longer kept.
+    Pruned,
+}
+
+impl Refused {
+    /// Its name in `/stats` and logs.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Unknown => "unknown session",
+            Self::Foreign => "foreign offset",
+            Self::Ahead => "offset ahead",
+            Self::Pruned => "pruned",
+        }
+    }
+}
+
+/// How far the ids have come in this epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) epoch: Epoch,
+    pub(super) last: u64,
+}
+
+impl Kept {
+    /// After which id a client is to be replayed what it missed; `joined` is where it began to receive at all.
+    ///
+    /// # Errors
+    /// It says what cannot be true.
+    pub(super) fn resume(&self, offset: Option<&str>, joined: Option<u64>) -> Result<u64, Refused> {
+        match offset {
+            // Nothing received yet.
+            None => Ok(joined.unwrap_or(self.last)),
+            Some(text) => {
+                let Offset { epoch, id } = Offset::read(text).ok_or(Refused::Foreign)?;
+                if epoch != self.epoch {
+                    return Err(Refused::Foreign);
+                }
+                if id > self.last {
+                    return Err(Refused::Ahead);
+                }
+                Ok(id.max(joined.unwrap_or(self.last)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_a_client_says_is_believed_only_as_far_as_it_can_be_true() {
+        let kept = Kept { epoch: Epoch(0xab), last: 20 };
+        for (offset, joined, expect) in [
+            (Some("ab-15"), Some(3), Ok(15)),
+            (Some("ab-20"), Some(3), Ok(20)),
+            (Some("ab-21"), Some(3), Err(Refused::Ahead)),
+            (Some("ac-15"), Some(3), Err(Refused::Foreign)),
+            (Some("ab-12"), Some(16), Ok(16)), // never what was said before it joined
+            (Some("ab-12"), None, Ok(20)),     // in no room: nothing to be replayed
+            (None, Some(12), Ok(12)),
+            (None, None, Ok(20)),
+            (Some(""), Some(12), Err(Refused::Foreign)),
+            (Some("ab"), Some(12), Err(Refused::Foreign)),
+            (Some("ab--1"), Some(12), Err(Refused::Foreign)),
+            (Some("ab-+12"), Some(12), Err(Refused::Foreign)),
+            (Some("ab-99999999999999999999"), Some(12), Err(Refused::Foreign)),
+            (Some("a message that ends in a text"), Some(12), Err(Refused::Foreign)),
+        ] {
+            assert_eq!(kept.resume(offset, joined), expect, "{offset:?} {joined:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn offsets_read_as_they_were_written(epoch in 0u64..1 << 48, id in any::<u64>()) {
+            let offset = Offset { epoch: Epoch(epoch), id };
+            prop_assert_eq!(Offset::read(&offset.to_string()), Some(offset));
+        }
+
+        #[test]
+        fn whatever_a_client_says_nothing_outside_is_replayed(text in ".{0,40}", joined in prop::option::of(0u64..30)) {
+            let kept = Kept { epoch: Epoch(1), last: 20 };
+            for offset in [None, Some(text.as_str())] {
+                if let Ok(from) = kept.resume(offset, joined) {
+                    prop_assert!(from <= 20 || joined == Some(from));
+                    prop_assert!(joined.is_none_or(|joined| from >= joined));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The sessions: who is here, who may come back, and until when.
+
+use crate::{
+    chat::{MemberId, RoomId, Seat},
+    server::link::Link,
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A session's secret: whoever knows it is the session. 120 random bits, as text of 20 characters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::server) struct Pid([u8; Self::LEN]);
+
+impl Pid {
+    const LEN: usize = 20;
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    /// A new one; `None`: this machine has no randomness, and nothing can be kept secret.
+    pub(in crate::server) fn new() -> Option<Self> {
+        let mut bytes = [0; Self::LEN];
+        getrandom::fill(&mut bytes).ok()?;
+        Some(Self(bytes.map(|byte| Self::DIGITS[usize::from(byte & 63)])))
+    }
+
+    /// What a client says.
+    pub(in crate::server) fn read(text: &str) -> Option<Self> {
+        let bytes: [u8; Self::LEN] = text.as_bytes().try_into().ok()?;
+        bytes.iter().all(|byte| Self::DIGITS.contains(byte)).then_some(Self(bytes))
+    }
+
+    pub(in crate::server) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// It is a secret.
+impl fmt::Debug for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pid(..)")
+    }
+}
+
+/// One session.
+pub(in crate::server) struct Session {
+    /// None: it has none to come back by.
+    pub(super) pid: Option<Pid>,
+    /// Its connection; `None`: it is lost.
+    pub(in crate::server) link: Option<Arc<Link>>,
+    /// Since when it is lost.
+    pub(super) lost: Option<Instant>,
+    /// Its rooms, its names there, and after which id it receives what is said in each.
+    pub(super) seats: Vec<(Seat, u64)>,
+}
+
+impl Session {
+    /// Where it began to receive.
+    pub(super) fn joined(&self) -> Option<u64> {
+        self.seats.iter().map(|(_, since)| *since).min()
+    }
+
+    /// Its rooms, and since when.
+    pub(in crate::server) fn rooms(&self) -> Vec<(RoomId, u64)> {
+        self.seats.iter().map(|((room, _), since)| (room.clone(), *since)).collect()
+    }
+}
+
+/// What is due of a lost session.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::server) enum Due {
+    /// It has not come back in time: its rooms may be told.
+    Overdue(MemberId),
+    /// It can no longer come back.
+    Expired(MemberId),
+}
+
+/// All sessions of one server.
+pub(in crate::server) struct Sessions {
+    all: HashMap<MemberId, Session>,
+    by_pid: HashMap<Pid, MemberId>,
+    grace: Duration,
+    window: Duration,
+    /// The lost ones, in the order in which they were lost, once for each thing that becomes due.
+    overdue: VecDeque<(Instant, MemberId)>,
+    expiring: VecDeque<(Instant, MemberId)>,
+}
+
+impl Sessions {
+    pub(super) fn new(grace: Duration, window: Duration) -> Self {
+        let (all, by_pid) = (HashMap::new(), HashMap::new());
+        Self { all, by_pid, grace, window, overdue: VecDeque::new(), expiring: VecDeque::new() }
+    }
+
+    pub(super) fn insert(&mut self, member: MemberId, session: Session) {
+        if let Some(pid) = session.pid {
+            self.by_pid.insert(pid, member);
+        }
+        self.all.insert(member, session);
+    }
+
+    pub(in crate::server) fn get(&self, member: MemberId) -> Option<&Session> {
+        self.all.get(&member)
+    }
+
+    pub(super) fn get_mut(&mut self, member: MemberId) -> Option<&mut Session> {
+        self.all.get_mut(&member)
+    }
+
+    pub(super) fn by_pid(&self, pid: &Pid) -> Option<(MemberId, &Session)> {
+        let member = *self.by_pid.get(pid)?;
+        Some((member, self.all.get(&member)?))
+    }
+
+    pub(super) fn remove(&mut self, member: MemberId) {
+        if let Some(pid) = self.all.remove(&member).and_then(|session| session.pid) {
+            self.by_pid.remove(&pid);
+        }
+    }
+
+    /// Its connection is lost, at `when`; what is due is counted from `now`.
+    pub(super) fn lose(&mut self, member: MemberId, when: Instant, now: Instant) {
+        if let Some(session) = self.all.get_mut(&member) {
+            (session.link, session.lost) = (None, Some(when));
+            self.overdue.push_back((now + self.grace, member));
+            let expires = (when + self.window).max(now);
+            // Of an earlier server: known in any order.
+            let at = self.expiring.partition_point(|(other, _)| *other <= expires);
+            self.expiring.insert(at, (expires, member));
+        }
+    }
+
+    /// What has become due; each only of those who are still lost since then.
+    pub(in crate::server) fn due(&mut self, now: Instant) -> Vec<Due> {
+        let mut due = Vec::new();
+        while let Some((_, member)) = self.overdue.pop_front_if(|(at, _)| *at <= now) {
+            if self
+                .all
+                .get(&member)
+                .and_then(|session| session.lost)
+                .is_some_and(|lost| lost + self.grace <= now)
+            {
+                due.push(Due::Overdue(member));
+            }
+        }
+        while let Some((_, member)) = self.expiring.pop_front_if(|(at, _)| *at <= now) {
+            if self
+                .all
+                .get(&member)
+                .and_then(|session| session.lost)
+                .is_some_and(|lost| lost + self.window <= now)
+            {
+                due.push(Due::Expired(member));
+            }
+        }
+        due
+    }
+
+    /// When something becomes due next.
+    pub(in crate::server) fn next_due(&self) -> Option<Instant> {
+        [self.overdue.front(), self.expiring.front()].into_iter().flatten().map(|(at, _)| *at).min()
+    }
+
+    pub(in crate::server) fn iter(&self) -> impl Iterator<Item = (MemberId, &Session)> {
+        self.all.iter().map(|(member, session)| (*member, session))
+    }
+
+    pub(in crate::server) fn len(&self) -> usize {
+        self.all.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_comes_back_in_time_is_due_for_nothing() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut sessions = Sessions::new(second * 10, second * 120);
+        for member in [1, 2] {
+            let pid = Pid::new();
+            sessions.insert(member, Session { pid, link: None, lost: None, seats: Vec::new() });
+            sessions.lose(member, start, start);
+        }
+        assert_eq!(sessions.due(start + second * 9), []);
+        sessions.get_mut(1).unwrap().lost = None;
+        assert_eq!(sessions.due(start + second * 10), [Due::Overdue(2)]);
+        // Lost again: counted anew.
+        sessions.lose(1, start + second * 60, start + second * 60);
+        assert_eq!(sessions.due(start + second * 69), []);
+        assert_eq!(sessions.due(start + second * 120), [Due::Overdue(1), Due::Expired(2)]);
+        assert_eq!(sessions.due(start + second * 180), [Due::Expired(1)]);
+        assert_eq!(sessions.next_due(), None);
+    }
+
+    #[test]
+    fn ids_cannot_be_guessed_and_are_read_as_written() {
+        let pids: std::collections::HashSet<Pid> = (0..1000).filter_map(|_| Pid::new()).collect();
+        assert_eq!(pids.len(), 1000);
+        assert!(pids.iter().all(|pid| Pid::read(pid.as_str()) == Some(*pid)));
+        for text in ["", "short", "AAAAAAAAAAAAAAAAAAA ", "AAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAA\""] {
+            assert!(Pid::read(text).is_none(), "{text}");
+        }
+    }
+}
