@@ -1,0 +1,137 @@
+// A restart that nobody notices: unmodified clients through crashes, planned restarts and cut connections.
+// CHATCTL_RESTARTS=20 is the long form of the matrix; CHATCTL_RTT=50 puts so many milliseconds between (both ways).
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { CLIENTS, ask, connect, hear, supervise, until } from "./helpers.mjs";
+import { distance } from "./distance.mjs";
+
+const RESTARTS = Number(process.env.CHATCTL_RESTARTS ?? 3);
+const RTT = Number(process.env.CHATCTL_RTT ?? 0);
+const PEOPLE = Number(process.env.CHATCTL_PEOPLE ?? 22);
+const MODERN = CLIENTS.slice(0, 3);
+const KEYS = 'min_uptime = "500ms"\nexp_backoff_restart_delay = "1ms"\nrestart_delay = "1ms"';
+
+/** What breaks: the server's process, or the clients' connections. */
+const BREAKS = {
+  KILL: async (server) => process.kill((await server.status()).pid, "SIGKILL"),
+  TERM: async (server) => process.kill((await server.status()).pid, "SIGTERM"),
+  cut: async (_, sockets) => sockets.forEach((socket) => cut(socket)),
+};
+const NAMES = Object.keys(BREAKS);
+BREAKS.mix = (server, sockets) => BREAKS[NAMES[Math.floor(Math.random() * NAMES.length)]](server, sockets);
+
+/** As if the network had gone: nothing is said. */
+function cut(socket) {
+  const transport = socket.io.engine?.transport;
+  if (transport?.ws) transport.ws.terminate();
+  else transport?.onError?.("cut by the test");
+}
+
+/** People in a room who all talk and write down what they hear. */
+async function crowd(t, server, client) {
+  const sockets = await Promise.all(Array.from({ length: PEOPLE }, (_, n) =>
+    connect(t, server, { name: `n${n}`, room: "r" }, client, { reconnectionDelay: 50, reconnectionDelayMax: 200 })));
+  const record = { accepted: new Set(), reconnects: 0, notRecovered: [] };
+  for (const socket of sockets) {
+    await ask(socket, "join_room", { type: 1 });
+    socket.heard = [];
+    socket.on("connect", () => {
+      record.reconnects += 1;
+      if (!socket.recovered) record.notRecovered.push(new Date().toISOString());
+    });
+  }
+  let next = 0;
+  const talking = setInterval(() => {
+    const id = next++;
+    sockets[id % sockets.length].emit("chatting", id, (answer) => answer.ok && record.accepted.add(id));
+  }, 2.5);
+  t.after(() => clearInterval(talking));
+  record.stop = async () => {
+    clearInterval(talking);
+    for (const socket of sockets) await answered(socket);
+  };
+  return [sockets, record];
+}
+
+/** Waits until the socket's last word has been taken in, and all before it has come back to it. */
+const answered = (socket) => until("an answer", () => new Promise((done) => {
+  if (!socket.connected) return done(false);
+  const never = setTimeout(() => done(false), 5000);
+  socket.emit("chatting", "the end", (answer) => { clearTimeout(never); done(answer.ok); });
+}));
+
+const said = (socket) =>
+  socket.heard.filter(([event, body]) => event === "chatting" && body.type === "chat" && body.msg !== "the end").map(([, body]) => body.msg);
+
+/** Everything accepted was heard by everybody, once, in one order. */
+function judge(sockets, record) {
+  const heard = sockets.map(said);
+  const all = new Set([...record.accepted, ...heard.flat()]);
+  const [longest] = [...heard].sort((a, b) => b.length - a.length);
+  const place = new Map(longest.map((id, n) => [id, n]));
+  const result = { messages: all.size, reconnects: record.reconnects, missed: 0, twice: 0, disordered: 0, notRecovered: record.notRecovered.length };
+  for (const ids of heard) {
+    const own = new Set(ids);
+    result.missed += all.size - own.size;
+    result.twice += ids.length - own.size;
+    result.disordered += ids.filter((id, n) => n > 0 && place.get(ids[n - 1]) > place.get(id)).length;
+  }
+  return result;
+}
+
+for (const client of MODERN) {
+  for (const [what, happens] of Object.entries(BREAKS)) {
+    test(`${what}: ${RESTARTS} times through ${client.label} nothing is missed, doubled or disordered`, { timeout: 600_000 }, async (t) => {
+      const server = await supervise(t, "web", KEYS);
+      if (RTT) server.url = await distance(t, server.url, RTT / 2);
+      const [sockets, record] = await crowd(t, server, client);
+      for (let n = 0; n < RESTARTS; n += 1) {
+        const before = record.reconnects;
+        await happens(server, sockets);
+        await until("everybody to be back", () => record.reconnects >= before + sockets.length && sockets.every((socket) => socket.connected));
+        await until("the server to be well", async () => (await server.status())?.state === "online");
+      }
+      await record.stop();
+      const result = judge(sockets, record);
+      t.diagnostic(JSON.stringify(result));
+      assert.ok(result.messages > 20 * RESTARTS && result.reconnects >= RESTARTS * PEOPLE, JSON.stringify(result));
+      const { missed, twice, disordered, notRecovered } = result;
+      assert.deepEqual({ missed, twice, disordered, notRecovered }, { missed: 0, twice: 0, disordered: 0, notRecovered: 0 }, `${JSON.stringify(result)}\n${server.log}`);
+    });
+  }
+}
+
+test("who has heard nothing yet is told what was said since it joined", async (t) => {
+  const server = await supervise(t, "web", KEYS);
+  const [quiet, other] = await Promise.all(["quiet", "other"].map((name) => connect(t, server, { name, room: "r" })));
+  await ask(quiet, "join_room", { type: 1 });
+  quiet.io.reconnection(false);
+  cut(quiet);
+  await until("the cut", () => !quiet.connected);
+  await ask(other, "chatting", "while you were away");
+  quiet.io.reconnection(true);
+  quiet.connect();
+  const [[, message]] = await hear(quiet);
+  assert.equal(message.msg, "while you were away");
+  assert.equal(quiet.recovered, true);
+});
+
+test("one session is recovered ten times in a row", async (t) => {
+  const server = await supervise(t, "local", `${KEYS}\nmax_restarts = 100`);
+  const [one, other] = await Promise.all(["one", "other"].map((name) => connect(t, server, { name, room: "r" })));
+  for (const socket of [one, other]) await ask(socket, "join_room", { type: 1 });
+  await ask(other, "chatting", "before");
+  await until("the message", () => one.heard.some(([, body]) => body.msg === "before"));
+  [one, other].forEach((socket) => (socket.heard = []));
+  for (let n = 0; n < 10; n += 1) {
+    const back = [one, other].map((socket) => new Promise((done) => socket.once("connect", done)));
+    await BREAKS[n % 2 ? "KILL" : "TERM"](server);
+    await Promise.all(back);
+    assert.deepEqual([one.recovered, other.recovered], [true, true], `time ${n}\n${server.log}`);
+    assert.equal((await ask(other, "chatting", n)).ok, true);
+    await until("the message", () => said(one).includes(n));
+    await until("a stable server", async () => (await server.status())?.state === "online");
+  }
+  assert.deepEqual(said(one), [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+  assert.deepEqual(one.heard.map(([, { type }]) => type).filter((type) => type === "notice"), [], "nobody was announced as gone");
+});
