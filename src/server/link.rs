@@ -73,16 +73,25 @@ pub(super) struct Link {
     drain: AtomicU8,
     /// Only what began as polling has one.
     pub(super) polling: Option<Box<Polling>>,
-    living: Option<Arc<Living>>,
+    living: Arc<Living>,
+    counted: Mutex<Counted>,
 }
 
-/// How many links there are.
+/// How many links are in the chat: admitted, and not gone.
 #[derive(Default)]
 pub(super) struct Living {
     all: AtomicUsize,
     polling: AtomicUsize,
     /// Told when either comes to nothing.
     none: Notify,
+}
+
+/// As what a link counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    Not,
+    Polling,
+    WebSocket,
 }
 
 impl Living {
@@ -108,21 +117,37 @@ impl Living {
         }
     }
 
+    fn add(&self, count: &AtomicUsize) {
+        count.fetch_add(1, AcqRel);
+    }
+
     fn less(&self, count: &AtomicUsize) {
         if count.fetch_sub(1, AcqRel) == 1 {
             self.none.notify_waiters();
         }
     }
+
+    fn recount(&self, counted: &mut Counted, now: Counted) {
+        match now {
+            Counted::Polling => self.add(&self.polling),
+            Counted::Not | Counted::WebSocket => {}
+        }
+        if *counted == Counted::Not && now != Counted::Not {
+            self.add(&self.all);
+        }
+        if *counted == Counted::Polling {
+            self.less(&self.polling);
+        }
+        if *counted != Counted::Not && now == Counted::Not {
+            self.less(&self.all);
+        }
+        *counted = now;
+    }
 }
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Some(living) = &self.living {
-            if !self.is_websocket() {
-                living.less(&living.polling);
-            }
-            living.less(&living.all);
-        }
+        self.living.recount(&mut lock(&self.counted), Counted::Not);
     }
 }
 
@@ -172,12 +197,8 @@ impl Link {
         identity: Identity,
         eio3: bool,
         polling: Option<Box<Polling>>,
-        living: Option<Arc<Living>>,
+        living: Arc<Living>,
     ) -> Arc<Self> {
-        if let Some(living) = &living {
-            living.all.fetch_add(1, AcqRel);
-            living.polling.fetch_add(usize::from(polling.is_some()), AcqRel);
-        }
         Arc::new(Self {
             identity,
             eio3,
@@ -201,6 +222,7 @@ impl Link {
             drain: AtomicU8::new(Drain::Not as u8),
             polling,
             living,
+            counted: Mutex::new(Counted::Not),
         })
     }
 
@@ -212,6 +234,11 @@ impl Link {
         *lock(&self.offer) = admission.pid;
         self.offering.store(admission.pid.is_some(), Release);
         *lock(&self.admission) = Some(admission);
+        let mut counted = lock(&self.counted);
+        let kind = if self.is_websocket() { Counted::WebSocket } else { Counted::Polling };
+        if *counted == Counted::Not {
+            self.living.recount(&mut counted, kind);
+        }
     }
 
     /// See [`Link::admit`]; 0: nobody yet.
@@ -275,10 +302,10 @@ impl Link {
 
     /// The session has moved from polling to WebSocket.
     pub(super) fn upgraded(&self) {
-        if self.transport.swap(WEBSOCKET, AcqRel) == POLLING
-            && let Some(living) = &self.living
-        {
-            living.less(&living.polling);
+        let mut counted = lock(&self.counted);
+        self.transport.store(WEBSOCKET, Release);
+        if *counted == Counted::Polling {
+            self.living.recount(&mut counted, Counted::WebSocket);
         }
     }
 

@@ -45,7 +45,8 @@ mod tests {
     use crate::{chat::Identity, server::recovery::Admission};
 
     fn link() -> (std::sync::Arc<Link>, Pid) {
-        let (link, pid) = (Link::new(Identity::default(), false, None, None), Pid::new().unwrap());
+        let (link, pid) =
+            (Link::new(Identity::default(), false, None, Default::default()), Pid::new().unwrap());
         link.admit(Admission { member: 1, pid: Some(pid), from: None });
         (link, pid)
     }

@@ -95,7 +95,7 @@ impl Edge {
     /// A link for a session that opens.
     fn link(&self, handshake: &Handshake, polling: Option<Box<Polling>>) -> Arc<Link> {
         let identity = handshake.identity(&self.limits);
-        let link = Link::new(identity, handshake.eio3, polling, Some(self.living.clone()));
+        let link = Link::new(identity, handshake.eio3, polling, self.living.clone());
         if handshake.modern {
             link.seen_modern();
         }
@@ -117,7 +117,8 @@ impl Edge {
         self.draining.store(true, Release);
         for links in self.all().chunks(GOODBYES) {
             for link in links {
-                link.drain(Drain::Start);
+                // One that is not connected yet has nothing to lose, and would not know what to wait for.
+                if link.member() == 0 { link.cut() } else { link.drain(Drain::Start) }
             }
             if links.len() == GOODBYES {
                 tokio::time::sleep(GOODBYE_PAUSE).await;
