@@ -8,13 +8,11 @@
 //! file that is damaged, or written by another version, is put out of the way and begun afresh. Its rows carry
 //! checksums: what has rotted is an error, never a message.
 
-use super::{
-    offset::{Epoch, Kept},
-    session::Pid,
-};
+use super::offset::{Epoch, Kept};
 use crate::chat::{Body, MemberId};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, ToSql, config::DbConfig, params};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -40,7 +38,7 @@ const TABLES: &str = "
         attachments BLOB, size INTEGER NOT NULL, crc INTEGER NOT NULL);
     CREATE INDEX log_scope ON log(scope, id);
     CREATE TABLE floor(scope TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE session(member INTEGER PRIMARY KEY, pid TEXT, lost INTEGER, seats TEXT NOT NULL, crc INTEGER NOT NULL);
+    CREATE TABLE session(member INTEGER PRIMARY KEY, lost INTEGER, record TEXT NOT NULL, crc INTEGER NOT NULL);
     CREATE TABLE history(room TEXT NOT NULL, id INTEGER NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
         PRIMARY KEY(room, id)) WITHOUT ROWID;
     CREATE INDEX history_at ON history(at);";
@@ -106,15 +104,24 @@ pub(super) fn scope_of_member(member: MemberId) -> String {
     format!("member {member}")
 }
 
-/// A session as it is kept.
+/// What is kept of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Under which it may come back.
+    pub(super) pid: Option<String>,
+    /// It can have received nothing up to this id.
+    pub(super) since: u64,
+    /// Room, name, and after which id it hears the room.
+    pub(super) seats: Vec<(String, String, u64)>,
+}
+
+/// A session that an earlier server knew.
 #[derive(Debug)]
 pub(super) struct KeptSession {
     pub(super) member: MemberId,
-    pub(super) pid: Option<Pid>,
     /// How long ago it was lost, as far as can be known.
     pub(super) lost_ago: Duration,
-    /// Room, name, and since which id.
-    pub(super) seats: Vec<(String, String, u64)>,
+    pub(super) record: Record,
 }
 
 /// An event as it was said.
@@ -254,34 +261,21 @@ impl Journal {
     pub(super) fn sessions(&self) -> Result<Vec<KeptSession>> {
         let alive: i64 = self.db.query_row("SELECT alive FROM meta", [], |row| row.get(0))?;
         let mut statement =
-            self.db.prepare("SELECT member, pid, lost, seats, crc FROM session ORDER BY member")?;
-        let rows = statement.query_map([], |row| {
-            Ok((
-                row.get(0)?,
-                row.get::<_, Option<String>>(1)?,
-                row.get(2)?,
-                row.get::<_, String>(3)?,
-                row.get(4)?,
-            ))
-        })?;
+            self.db.prepare("SELECT member, lost, record, crc FROM session ORDER BY member")?;
+        let rows = statement
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get(3)?)))?;
         let mut sessions = Vec::new();
         for row in rows {
-            let (member, pid, lost, seats, crc): (i64, _, Option<i64>, _, u32) = row?;
+            let (member, lost, record, crc): (i64, Option<i64>, _, u32) = row?;
             let rotten = || JournalError::Rotten(member);
-            if checksum(&[
-                &member.to_le_bytes(),
-                pid.as_deref().unwrap_or_default().as_bytes(),
-                seats.as_bytes(),
-            ]) != crc
-            {
+            if checksum(&[&member.to_le_bytes(), record.as_bytes()]) != crc {
                 return Err(rotten());
             }
             let ended = alive.saturating_add(signed(ALIVE_EVERY.as_millis() as u64));
             sessions.push(KeptSession {
                 member: usize::try_from(member).map_err(|_| rotten())?,
-                pid: pid.as_deref().and_then(Pid::read),
                 lost_ago: since(lost.unwrap_or(ended)),
-                seats: serde_json::from_str(&seats).map_err(|_| rotten())?,
+                record: serde_json::from_str(&record).map_err(|_| rotten())?,
             });
         }
         Ok(sessions)
@@ -311,25 +305,16 @@ impl Journal {
         Ok(())
     }
 
-    /// Keeps a session as it is now; lost since a moment ago, or not lost.
-    pub(super) fn keep(
-        &mut self,
-        member: MemberId,
-        pid: Option<Pid>,
-        lost: bool,
-        seats: &[(&str, &str, u64)],
-    ) -> Result<()> {
+    /// Keeps a session as it is now; lost so long ago, or not lost.
+    pub(super) fn keep(&mut self, member: MemberId, lost: Option<Duration>, record: &Record) -> Result<()> {
         self.begin()?;
-        let (member, pid) = (signed(member as u64), pid.as_ref().map(Pid::as_str));
-        let seats = serde_json::to_string(seats).unwrap_or_default();
-        let crc = checksum(&[&member.to_le_bytes(), pid.unwrap_or_default().as_bytes(), seats.as_bytes()]);
-        self.db.prepare_cached("INSERT OR REPLACE INTO session VALUES(?,?,?,?,?)")?.execute(params![
-            member,
-            pid,
-            lost.then(wall_clock),
-            seats,
-            crc
-        ])?;
+        let member = signed(member as u64);
+        let lost = lost.map(|ago| wall_clock() - signed(ago.as_millis() as u64));
+        let record = serde_json::to_string(record).unwrap_or_default();
+        let crc = checksum(&[&member.to_le_bytes(), record.as_bytes()]);
+        self.db
+            .prepare_cached("INSERT OR REPLACE INTO session VALUES(?,?,?,?)")?
+            .execute(params![member, lost, record, crc])?;
         Ok(())
     }
 

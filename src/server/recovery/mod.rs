@@ -20,7 +20,7 @@ use crate::{
     control::types,
     error::Failure,
 };
-use journal::{Journal, JournalError, KeptSession, OpenError, Row, scope_of_member, scope_of_room};
+use journal::{Journal, JournalError, KeptSession, OpenError, Record, Row, scope_of_member, scope_of_room};
 use offset::{Epoch, Kept, Offset, Refused};
 pub(super) use session::{Due, Pid, Session, Sessions};
 use std::{
@@ -142,12 +142,13 @@ impl Recovery {
     }
 
     fn restore(&mut self, kept: KeptSession) -> (MemberId, Vec<Seat>) {
-        let KeptSession { member, pid, lost_ago, seats } = kept;
+        let KeptSession { member, lost_ago, record: Record { pid, since, seats } } = kept;
+        let pid = pid.as_deref().and_then(Pid::read);
         let now = Instant::now();
         let seats: Vec<(Seat, u64)> =
             seats.into_iter().map(|(room, name, since)| ((room.into(), name.into()), since)).collect();
         let places = seats.iter().map(|(seat, _)| seat.clone()).collect();
-        self.sessions.insert(member, Session { pid, link: None, lost: None, seats });
+        self.sessions.insert(member, Session { pid, link: None, lost: None, since, seats });
         self.sessions.lose(member, now.checked_sub(lost_ago).unwrap_or(now), now);
         self.next_member = self.next_member.max(member + 1);
         (member, places)
@@ -184,7 +185,7 @@ impl Recovery {
         }
         let pid = Pid::read(pid).ok_or(Refused::Unknown)?;
         let (member, session) = self.sessions.by_pid(&pid).ok_or(Refused::Unknown)?;
-        let from = self.kept.resume(offset, session.joined())?;
+        let from = self.kept.resume(offset, session.since)?;
         if self.is_complete(member, &session.rooms(), from) {
             Ok(Admission { member, pid: Some(pid), from: Some(from) })
         } else {
@@ -202,7 +203,8 @@ impl Recovery {
 
     /// A newcomer.
     pub(super) fn arrived(&mut self, member: MemberId, pid: Option<Pid>, link: Arc<Link>) {
-        self.sessions.insert(member, Session { pid, link: Some(link), lost: None, seats: Vec::new() });
+        let (since, seats) = (self.kept.last, Vec::new());
+        self.sessions.insert(member, Session { pid, link: Some(link), lost: None, since, seats });
     }
 
     /// One of the sessions is back on a new link; gives the old one, when that was never given up.
@@ -339,7 +341,7 @@ impl Recovery {
     pub(super) fn commit(&mut self, now: Instant) {
         let started = Instant::now();
         for member in std::mem::take(&mut self.changed) {
-            self.write(member);
+            self.write(member, now);
         }
         self.with_journal(|journal| journal.commit(now));
         if self.journal.is_some() {
@@ -348,14 +350,13 @@ impl Recovery {
         }
     }
 
-    fn write(&mut self, member: MemberId) {
+    fn write(&mut self, member: MemberId, now: Instant) {
         let Some(journal) = &mut self.journal else { return };
         let written = match self.sessions.get(member) {
             None => journal.forget(member),
             Some(session) => {
-                let seats: Vec<(&str, &str, u64)> =
-                    session.seats.iter().map(|((room, name), since)| (&**room, &**name, *since)).collect();
-                journal.keep(member, session.pid, session.lost.is_some(), &seats)
+                let lost = session.lost.map(|at| now.saturating_duration_since(at));
+                journal.keep(member, lost, &session.record())
             }
         };
         if let Err(error) = written {

@@ -1,5 +1,6 @@
 //! The sessions: who is here, who may come back, and until when.
 
+use super::journal::Record;
 use crate::{
     chat::{MemberId, RoomId, Seat},
     server::link::Link,
@@ -52,14 +53,21 @@ pub(in crate::server) struct Session {
     pub(in crate::server) link: Option<Arc<Link>>,
     /// Since when it is lost.
     pub(super) lost: Option<Instant>,
+    /// It can have received nothing up to this id.
+    pub(super) since: u64,
     /// Its rooms, its names there, and after which id it receives what is said in each.
     pub(super) seats: Vec<(Seat, u64)>,
 }
 
 impl Session {
-    /// Where it began to receive.
-    pub(super) fn joined(&self) -> Option<u64> {
-        self.seats.iter().map(|(_, since)| *since).min()
+    /// What of it is to be kept.
+    pub(super) fn record(&self) -> Record {
+        let seat = |((room, name), since): &(Seat, u64)| (room.to_string(), name.to_string(), *since);
+        Record {
+            pid: self.pid.map(|pid| pid.as_str().to_owned()),
+            since: self.since,
+            seats: self.seats.iter().map(seat).collect(),
+        }
     }
 
     /// Its rooms, and since when.
@@ -182,7 +190,7 @@ mod tests {
         let mut sessions = Sessions::new(second * 10, second * 120);
         for member in [1, 2] {
             let pid = Pid::new();
-            sessions.insert(member, Session { pid, link: None, lost: None, seats: Vec::new() });
+            sessions.insert(member, Session { pid, link: None, lost: None, since: 0, seats: Vec::new() });
             sessions.lose(member, start, start);
         }
         assert_eq!(sessions.due(start + second * 9), []);

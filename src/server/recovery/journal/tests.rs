@@ -18,6 +18,10 @@ fn said(journal: &Journal, room: &str) -> Vec<u64> {
     rows.iter().map(|row| row.id).collect()
 }
 
+fn record() -> Record {
+    Record { pid: Some("secret".into()), since: 1, seats: vec![("r".into(), "kim".into(), 2)] }
+}
+
 /// A journal with three events, one of them binary, and a session.
 fn filled(path: &Path) -> Kept {
     let mut journal = open(path);
@@ -29,7 +33,7 @@ fn filled(path: &Path) -> Kept {
         vec![Bytes::from_static(b"\0\x01binary")],
     );
     journal.append(4, &scope_of_room("r"), "chatting", &binary.unwrap()).unwrap();
-    journal.keep(7, Pid::read("AAAAAAAAAAAAAAAAAAAA"), false, &[("r", "kim", 2)]).unwrap();
+    journal.keep(7, None, &record()).unwrap();
     journal.commit(Instant::now()).unwrap();
     // Into the file itself, where the tests look for it.
     checkpoint(&journal.db, true).unwrap();
@@ -47,8 +51,7 @@ fn the_next_process_finds_what_the_last_one_kept() {
     let last = journal.read(&[scope_of_room("r")], 3, 4, 10).unwrap().remove(0);
     assert_eq!(last.body.parts().1, [Bytes::from_static(b"\0\x01binary")]);
     let session = journal.sessions().unwrap().remove(0);
-    assert_eq!((session.member, session.pid.unwrap().as_str()), (7, "AAAAAAAAAAAAAAAAAAAA"));
-    assert_eq!(session.seats, [("r".to_owned(), "kim".to_owned(), 2)]);
+    assert_eq!((session.member, session.record), (7, record()));
     for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
