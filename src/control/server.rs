@@ -109,7 +109,8 @@ async fn freshen(app: &mut AppStatus, run: PathBuf) {
     if let Ok((stats, latency)) = client::stats(&client::stats_socket(&run, &app.name), FRESH).await {
         app.connections = stats.connections;
         app.rooms = stats.rooms;
-        app.health = Health::Ok;
+        app.health = stats.health();
+        app.recovery = stats.recovery;
         app.health_reason = None;
         app.health_latency_ms = Some(client::millis(latency));
     }

@@ -25,6 +25,13 @@ pub(crate) struct Stats {
     pub(crate) recovery: Recovery,
 }
 
+impl Stats {
+    /// How a server is that says this of itself.
+    pub(crate) fn health(&self) -> Health {
+        if self.recovery.trouble.is_some() { Health::Degraded } else { Health::Ok }
+    }
+}
+
 /// How sessions survive: part of [`Stats`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Recovery {

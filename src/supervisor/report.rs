@@ -43,13 +43,14 @@ impl Unit {
     }
 
     fn health(&self) -> Health {
-        let stats = self.on_duty().and_then(|child| child.probed.as_ref()?.as_ref().ok());
-        let degraded = stats.is_some_and(|(stats, _)| stats.recovery.trouble.is_some());
-        let unwell = self.on_duty().is_some_and(|child| matches!(child.probed, Some(Err(_))));
+        let probed = self.on_duty().and_then(|child| child.probed.as_ref());
         match self.machine.state() {
-            State::Online | State::Reloading if unwell => Health::Unhealthy,
-            State::Online | State::Reloading if degraded => Health::Degraded,
-            State::Online | State::Reloading | State::Switching => Health::Ok,
+            State::Online | State::Reloading => match probed {
+                Some(Ok((stats, _))) => stats.health(),
+                Some(Err(_)) => Health::Unhealthy,
+                None => Health::Ok,
+            },
+            State::Switching => Health::Ok,
             State::Stopped => Health::Stopped,
             _ if self.machine.is_crash_looping() => Health::Unhealthy,
             _ => Health::Starting,

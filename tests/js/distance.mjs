@@ -5,12 +5,14 @@ import { connect, createServer } from "node:net";
 export async function distance(t, url, delay) {
   const target = Number(new URL(url).port);
   const open = new Set();
+  const frozen = new WeakSet();
   const later = (from, to) => {
     // In order: every event of one direction waits equally long.
-    from.on("data", (bytes) => setTimeout(() => to.write(bytes), delay));
-    from.on("end", () => setTimeout(() => to.end(), delay));
-    from.on("error", () => to.destroy());
-    from.on("close", () => setTimeout(() => to.destroy(), delay));
+    const then = (happens) => () => frozen.has(from) || happens();
+    from.on("data", (bytes) => setTimeout(then(() => to.write(bytes)), delay));
+    from.on("end", () => setTimeout(then(() => to.end()), delay));
+    from.on("error", then(() => to.destroy()));
+    from.on("close", () => setTimeout(then(() => to.destroy()), delay));
   };
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (near) => {
     const far = connect({ port: target, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
@@ -26,5 +28,12 @@ export async function distance(t, url, delay) {
     open.forEach((socket) => socket.destroy());
   });
   await new Promise((ready) => server.listen(0, "127.0.0.1", ready));
-  return `http://127.0.0.1:${server.address().port}`;
+  const way = `http://127.0.0.1:${server.address().port}`;
+  ways.set(way, () => open.forEach((socket) => frozen.add(socket)));
+  return way;
 }
+
+const ways = new Map();
+
+/** From now on nothing passes on the connections there are, not even their end; new ones work. */
+distance.freeze = (way) => ways.get(way)();

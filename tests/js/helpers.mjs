@@ -49,8 +49,8 @@ async function folder(t, toml) {
   return dir;
 }
 
-export function run(t, dir, args) {
-  const child = spawn(program, args, { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
+export function run(t, dir, args, what = program) {
+  const child = spawn(what, args, { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
   const server = { child, dir, log: "", ended: new Promise((end) => child.on("exit", (code, signal) => end({ code, signal }))) };
   child.stderr.setEncoding("utf8").on("data", (text) => (server.log += text));
   t.after(async () => {

@@ -102,6 +102,30 @@ test("the server goes away while people chat: a clear note, and what was written
   assert.equal(await bubble(ann, "own", "written meanwhile").count(), 1, "sent once");
 });
 
+test("the server is killed while people type: nothing is lost, nothing comes twice, nobody is announced", async (t) => {
+  const server = await supervise(t, "local", 'restart_delay = "1ms"');
+  const [ann, ben] = [await person(t), await person(t, { locale: "ko-KR" })];
+  await enter(ann, server, "Ann", "r");
+  await enter(ben, server, "벤", "r");
+  await ann.locator("#log .notice", { hasText: "벤" }).waitFor();
+  const words = Array.from({ length: 20 }, (_, n) => `word ${n} of Ann`);
+  for (const [n, text] of words.entries()) {
+    if (n === 7) process.kill((await server.status()).pid, "SIGKILL");
+    await ann.locator("#text").pressSequentially(text);
+    await ann.keyboard.press("Enter");
+    if (n === 7) await snap(ann, "killed-while-typing");
+  }
+  await bubble(ben, "other", words.at(-1)).waitFor();
+  await ann.locator("#log .pending").first().waitFor({ state: "detached" });
+  const texts = (page) => page.locator("#log li:not(.notice) .bubble").allTextContents();
+  assert.deepEqual([await texts(ann), await texts(ben)], [words, words]);
+  // Each entered once: the page joins again silently, and nobody left.
+  assert.equal(await ann.locator("#log .notice", { hasText: "퇴장" }).count(), 0);
+  await snap(ann, "after-the-kill-ann");
+  await snap(ben, "after-the-kill-ben");
+  for (const page of [ann, ben]) assert.deepEqual(page.problems, []);
+});
+
 test("the keyboard is enough, composing is left alone, the language switches", async (t) => {
   const server = await supervise(t);
   const page = await person(t);
