@@ -3,7 +3,7 @@
 
 use super::{
     client,
-    types::{Action, AppStatus, Health, Outcome, Status},
+    types::{Action, AppStatus, Outcome, Status},
 };
 use axum::{
     Json, Router,
