@@ -46,6 +46,10 @@ impl Stage {
         assert_eq!(effects, expect, "{who} {event} {payload}");
     }
 
+    fn told(effects: &[Effect]) -> Vec<String> {
+        effects.iter().map(show).collect()
+    }
+
     fn gone(&mut self, who: MemberId) -> Vec<String> {
         self.chat.gone(who).iter().map(show).collect()
     }
@@ -263,6 +267,73 @@ fn attachments_go_where_their_placeholders_are() {
     };
     assert_eq!(value["msg"]["file"]["num"], 0);
     assert_eq!(**attachments, one()[..]);
+}
+
+#[test]
+fn who_is_away_does_not_count_and_comes_back_silently() {
+    let mut s = Stage::new(Profile::Local, &[("kim", "r"), ("lee", "r")]);
+    s.send(0, "join_room", "{}").unwrap();
+    s.send(1, "join_room", "{}").unwrap();
+    s.chat.lost(0);
+    s.check(
+        1,
+        "chatting",
+        "1",
+        &[r#"r chatting {"msg":1,"name":"lee","type":"chat","time":"오후 03:04","view":1}"#],
+    );
+    assert_eq!(Stage::told(&s.chat.back(0)), ["enter 0 r"]);
+    s.check(
+        1,
+        "chatting",
+        "2",
+        &[r#"r chatting {"msg":2,"name":"lee","type":"chat","time":"오후 03:04","view":2}"#],
+    );
+    assert!(s.chat.back(0).is_empty(), "it was back already");
+    assert!(s.chat.overdue(0).is_empty(), "and is not announced");
+}
+
+#[test]
+fn who_stays_away_is_announced_once() {
+    let left = [r#"r chatting {"msg":"kim님이 퇴장하셨습니다.","type":"notice","size":1}"#];
+    let mut s = Stage::new(Profile::Local, &[("kim", "r"), ("lee", "r")]);
+    s.send(0, "join_room", "{}").unwrap();
+    s.send(1, "join_room", "{}").unwrap();
+    s.chat.lost(0);
+    assert_eq!(Stage::told(&s.chat.overdue(0)), left);
+    assert!(s.chat.overdue(0).is_empty());
+    assert_eq!(Stage::told(&s.chat.back(0)), ["enter 0 r"], "late, but not too late");
+    s.chat.lost(0);
+    assert_eq!(s.gone(0), left, "the window is over before the grace");
+    assert!(s.gone(0).is_empty());
+    // Where the profile says nothing of those who go, it says nothing of those who stay away.
+    let mut s = Stage::new(Profile::Web, &[("kim", "r")]);
+    s.send(0, "join_room", "{}").unwrap();
+    s.chat.lost(0);
+    assert!(s.chat.overdue(0).is_empty());
+}
+
+#[test]
+fn a_newcomer_steps_in_for_one_of_its_name_who_is_away_from_its_room() {
+    let people = [("kim", "r"), ("kim", "other"), ("lee", "r"), ("kim", "r"), ("kim", "r"), ("", "")];
+    let mut s = Stage::new(Profile::Local, &people);
+    s.send(0, "join_room", "{}").unwrap();
+    s.chat.lost(0);
+    for (newcomer, enters) in [(1, 0), (2, 0), (5, 0), (3, 1), (4, 0)] {
+        let identity = s.people[newcomer].clone();
+        assert_eq!(s.chat.step_in(newcomer, &identity).len(), enters, "{newcomer}");
+    }
+    assert!(s.chat.overdue(0).is_empty(), "nobody has gone");
+    assert_eq!(Stage::told(&s.chat.back(0)), ["enter 0 r"], "it may come all the same");
+}
+
+#[test]
+fn who_is_thrown_out_while_away_does_not_come_back_into_the_room() {
+    let mut s = Stage::new(Profile::Web, &[("kim", "r"), ("lee", "r")]);
+    s.send(0, "join_room", "{}").unwrap();
+    s.chat.lost(0);
+    let effects = s.send(1, "exit_room", r#"{"name":"kim"}"#).unwrap();
+    assert_eq!(effects[2], "exit 0 r", "{effects:?}");
+    assert!(s.chat.back(0).is_empty());
 }
 
 proptest! {

@@ -280,9 +280,8 @@ impl Config {
         self.state_dir.join("logs").join(format!("{app}.log"))
     }
 
-    /// `<recovery.path>/<app>.sqlite`; `None`: recovery is off.
-    pub(crate) fn journal_file(&self, app: &str) -> Option<PathBuf> {
-        let recovery = &self.server.recovery;
-        recovery.enabled.then(|| recovery.path.join(format!("{app}.sqlite")))
+    /// `<recovery.path>/<app>.sqlite`.
+    pub(crate) fn journal_file(&self, app: &str) -> PathBuf {
+        self.server.recovery.path.join(format!("{app}.sqlite"))
     }
 }

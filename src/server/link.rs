@@ -257,6 +257,11 @@ impl Link {
         lock(&self.offer).take()
     }
 
+    /// Whether it is still to be let in.
+    pub(super) fn is_admitted(&self) -> bool {
+        lock(&self.admission).is_some()
+    }
+
     /// How it comes in, once.
     pub(super) fn take_admission(&self) -> Option<Admission> {
         lock(&self.admission).take()

@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! socket -> edge -> engine (socketioxide) -> socket handlers -> sequencer -> chat's rules
-//!                                                                  |
-//! socket <- edge <- engine <--------- one broadcast ---------------+
+//!                                                                  |    \-> recovery: the journal
+//! socket <- edge <- engine <--- one broadcast --- delivery <-------+ when it is safe
 //! ```
 //!
-//! Promises: one sender's messages reach every receiver in the order sent, all members of a room see one order,
+//! A restart: SIGTERM -> what was said leaves -> the edge sends everybody away, and takes in what they still say ->
+//! the journal is closed -> the next server opens it, and everybody comes back to it.
+//!
+//! Promises: what anybody has received, or had acknowledged, survives this process; one sender's messages reach every receiver in the order sent, all members of a room see one order,
 //! nothing is dropped in silence. It must never import the supervisor: they meet as processes.
 
 mod assets;
@@ -63,8 +66,8 @@ pub(crate) struct Settings {
     pub(crate) profile: Profile,
     pub(crate) listen: SocketAddr,
     pub(crate) server: config::Server,
-    /// The journal; `None`: there is to be none.
-    pub(crate) journal: Option<PathBuf>,
+    /// The journal, where recovery is on.
+    pub(crate) journal: PathBuf,
 }
 
 /// Runs the chat server until it is told to stop.
@@ -206,7 +209,7 @@ fn engine(settings: &Settings, stats: &Arc<Stats>) -> Result<(SocketIo, Arc<Edge
     let bounds = Bounds { packets: limits.max_queue, bytes: limits.max_queue_bytes };
     let zone = settings.server.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
     let mut chat = Chat::new(settings.profile, limits);
-    let (recovery, restored) = Recovery::open(&settings.server, settings.journal.clone())?;
+    let (recovery, restored) = Recovery::open(&settings.server, &settings.journal)?;
     restored.into_iter().for_each(|(member, seats)| chat.restore(member, seats));
     let sequencer = Sequencer::new(io.clone(), chat, recovery, bounds, zone, stats.clone());
     let runtime = tokio::runtime::Handle::current();

@@ -27,6 +27,7 @@ use socketioxide::{
     extract::{AckSender, SocketRef},
 };
 use std::{
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -64,7 +65,6 @@ pub(super) enum Command {
 
 /// One event of one client, read but not yet judged.
 pub(super) struct Event {
-    pub(super) socket: SocketRef,
     pub(super) link: Arc<Link>,
     /// Its name on the wire.
     pub(super) name: String,
@@ -105,6 +105,8 @@ pub(super) struct Sequencer {
     stats: Arc<Stats>,
     /// The server is stopping: who goes now is not gone for the chat.
     closing: bool,
+    /// What clients have said before they were let in.
+    early: HashMap<MemberId, Vec<Event>>,
     /// What follows from the batch, to be done when it is safe.
     steps: Vec<Step>,
 }
@@ -119,7 +121,16 @@ impl Sequencer {
         stats: Arc<Stats>,
     ) -> Self {
         let delivery = Delivery::new(io, bounds, recovery.last(), stats.clone());
-        Self { chat, recovery, delivery, clock: Clock::new(zone), stats, closing: false, steps: Vec::new() }
+        Self {
+            chat,
+            recovery,
+            delivery,
+            clock: Clock::new(zone),
+            stats,
+            closing: false,
+            early: HashMap::new(),
+            steps: Vec::new(),
+        }
     }
 
     /// Works until every inbox is gone. Must run in the runtime's context: cutting a client spawns.
@@ -172,9 +183,7 @@ impl Sequencer {
                 link.admit(self.recovery.admit(&claim, !link.eio3));
                 let _ = reply.send(());
             }
-            Command::Arrived(socket, link) => {
-                self.arrive(&socket, &link);
-            }
+            Command::Arrived(socket, link) => self.arrive(socket, &link),
             Command::Event(event) => self.event(*event),
             Command::Gone { link, for_good } => self.gone(link, for_good),
             Command::Health(reply) => self.steps.push(Step::Health(reply)),
@@ -204,19 +213,11 @@ impl Sequencer {
         }
     }
 
-    /// Lets a client in, at its first sign: its connection, or an event that came before the news of it. Whether it
-    /// is in.
-    fn arrive(&mut self, socket: &SocketRef, link: &Arc<Link>) -> bool {
-        let member = link.member();
-        if self.is_current(member, link) {
-            return true;
-        }
-        // Late news of a socket that is gone already: nobody would ever take it out of its rooms again.
-        if !socket.connected() || link.is_closed() {
-            return false;
-        }
-        let Some(Admission { member, pid, from }) = link.take_admission() else { return false };
-        let (socket, link) = (socket.clone(), link.clone());
+    /// Lets a client in, and deals with what it has said already.
+    fn arrive(&mut self, socket: SocketRef, link: &Arc<Link>) {
+        // Without an admission it is gone again, and its end was dealt with before.
+        let Some(Admission { member, pid, from }) = link.take_admission() else { return };
+        let link = link.clone();
         // It may have expired since it was admitted: then it begins afresh, under the id it was promised.
         if let Some(from) = from.filter(|_| self.recovery.sessions.get(member).is_some()) {
             if let Some(old) = self.recovery.returned(member, link.clone()) {
@@ -233,7 +234,9 @@ impl Sequencer {
             self.steps.push(Step::Arrive { member, socket, link });
             self.follow(effects);
         }
-        true
+        for event in self.early.remove(&member).unwrap_or_default() {
+            self.event(event);
+        }
     }
 
     fn is_current(&self, member: MemberId, link: &Arc<Link>) -> bool {
@@ -242,14 +245,24 @@ impl Sequencer {
     }
 
     fn event(&mut self, event: Event) {
-        let Event { socket, link, name, payload, ack } = event;
+        let member = event.link.member();
+        if !self.is_current(member, &event.link) {
+            // The client is quicker than the news that it is connected, before which nothing can be sent to it.
+            // What comes after its end is over. Each waits on its credit.
+            if event.link.is_admitted() {
+                self.early.entry(member).or_default().push(event);
+            } else {
+                event.link.give_credit();
+            }
+            return;
+        }
+        let Event { link, name, payload, ack } = event;
         // Given back when all that follows has been done, however this ends.
         let credit = Credit(link.clone());
         // Without a journal nothing is accepted any more: the next process is about to go on.
-        if self.closing || !self.arrive(&socket, &link) {
+        if self.closing {
             return;
         }
-        let member = link.member();
         let result = Kind::named(&name).ok_or(Refusal::UnknownEvent).and_then(|kind| {
             let effects = self.chat.handle(member, &link.identity, kind, &payload?, self.clock.now())?;
             Ok((kind, effects))
@@ -274,6 +287,9 @@ impl Sequencer {
     fn gone(&mut self, link: Arc<Link>, for_good: bool) {
         let member = link.member();
         let current = self.is_current(member, &link);
+        if !current && link.take_admission().is_some() {
+            self.early.remove(&member);
+        }
         self.steps.push(Step::Leave { member, link });
         if !current || self.closing {
             return;

@@ -24,7 +24,6 @@ use tokio::sync::oneshot;
 
 /// A packet as it came: text, attachments, and the way to acknowledge it.
 struct Packet {
-    socket: SocketRef,
     value: Value,
     ack: Option<AckSender>,
 }
@@ -34,8 +33,7 @@ impl FromMessage<LocalAdapter> for Packet {
 
     fn from_message(socket: Arc<Socket>, mut value: Value, ack: Option<i64>) -> Result<Self, Infallible> {
         let sender = AckSender::from_message_parts(&socket, &mut value, &ack)?;
-        let socket = SocketRef::from_message_parts(&socket, &mut value, &ack)?;
-        Ok(Self { socket, value, ack: ack.map(|_| sender) })
+        Ok(Self { value, ack: ack.map(|_| sender) })
     }
 }
 
@@ -92,12 +90,12 @@ async fn register(socket: &SocketRef, claim: Claim, inbox: &Inbox) {
 }
 
 fn take(packet: Packet, link: Arc<Link>, inbox: &Inbox) {
-    let Packet { socket, value, ack } = packet;
+    let Packet { value, ack } = packet;
     let (text, attachments) = match &value {
         Value::Str(text, attachments) => (text.as_str(), attachments.iter().flatten().cloned().collect()),
         Value::Bytes(_) => ("", Vec::new()),
     };
     let (name, payload) =
         chat::parse(text, attachments).unwrap_or_else(|refusal: Refusal| (String::new(), Err(refusal)));
-    inbox.push_event(Event { socket, link, name, payload, ack });
+    inbox.push_event(Event { link, name, payload, ack });
 }

@@ -2,7 +2,7 @@
 // connections that only seem to be there.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, closeSync, existsSync, openSync, readdirSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import { request } from "node:http";
 import { join } from "node:path";
@@ -53,10 +53,17 @@ test("the journal is its owner's alone, and what was said goes when the window i
 });
 
 test("with recovery off nothing is written and no id is offered", async (t) => {
-  const server = await supervise(t, "web", KEYS, "[recovery]\nenabled = false\n");
+  const server = await supervise(t, "web", KEYS);
   const [one] = await room(t, server, ["one"]);
+  await ask(one, "chatting", "kept");
+  assert.ok(existsSync(journal(server)));
+  const toml = join(server.dir, "chat.toml");
+  writeFileSync(toml, `${readFileSync(toml, "utf8")}[recovery]\nenabled = false\n`);
+  const back = new Promise((done) => one.once("connect", done));
+  assert.equal(spawnSync(program, ["reload"], { cwd: server.dir }).status, 0);
+  await soon("the return", back);
   assert.equal((await ask(one, "chatting", "x")).ok, true);
-  assert.ok(!existsSync(join(server.dir, "state/journal")));
+  assert.deepEqual(readdirSync(join(server.dir, "state/journal")), ["chatting.lock"], "what there was is gone too");
   await crash(server, [one]);
   assert.ok(!one.recovered);
   assert.equal(one._pid, undefined);

@@ -1,6 +1,7 @@
 // A restart that nobody notices: unmodified clients through crashes, planned restarts and cut connections.
 // CHATCTL_RESTARTS=20 is the long form of the matrix; CHATCTL_RTT=50 puts so many milliseconds between (both ways).
 import assert from "node:assert/strict";
+import { connect as dial } from "node:net";
 import { test } from "node:test";
 import { CLIENTS, ask, connect, hear, supervise, until } from "./helpers.mjs";
 import { distance } from "./distance.mjs";
@@ -8,6 +9,8 @@ import { distance } from "./distance.mjs";
 const RESTARTS = Number(process.env.CHATCTL_RESTARTS ?? 3);
 const RTT = Number(process.env.CHATCTL_RTT ?? 0);
 const PEOPLE = Number(process.env.CHATCTL_PEOPLE ?? 22);
+/** Messages between two breaks. */
+const TALK = 100;
 const MODERN = CLIENTS.slice(0, 3);
 const KEYS = 'min_uptime = "500ms"\nexp_backoff_restart_delay = "1ms"\nrestart_delay = "1ms"';
 
@@ -25,6 +28,18 @@ function cut(socket) {
   const transport = socket.io.engine?.transport;
   if (transport?.ws) transport.ws.terminate();
   else transport?.onError?.("cut by the test");
+}
+
+/** Connects all the time; gives when it was refused. */
+function knock(t, server) {
+  const refused = [];
+  const { port } = new URL(server.url);
+  const knocking = setInterval(() => {
+    const socket = dial(port, "127.0.0.1", () => socket.destroy());
+    socket.on("error", ({ code }) => code === "ECONNREFUSED" && refused.push(new Date().toISOString()));
+  }, 10);
+  t.after(() => clearInterval(knocking));
+  return refused;
 }
 
 /** People in a room who all talk and write down what they hear. */
@@ -82,10 +97,12 @@ for (const client of MODERN) {
   for (const [what, happens] of Object.entries(BREAKS)) {
     test(`${what}: ${RESTARTS} times through ${client.label} nothing is missed, doubled or disordered`, { timeout: 600_000 }, async (t) => {
       const server = await supervise(t, "web", KEYS);
+      const refused = knock(t, server);
       if (RTT) server.url = await distance(t, server.url, RTT / 2);
       const [sockets, record] = await crowd(t, server, client);
       for (let n = 0; n < RESTARTS; n += 1) {
-        const before = record.reconnects;
+        const { reconnects: before, said: already } = record;
+        await until("some talk", () => record.said > already + TALK);
         await happens(server, sockets);
         await until("everybody to be back", () => record.reconnects >= before + sockets.length && sockets.every((socket) => socket.connected));
         await until("the server to be well", async () => (await server.status())?.state === "online");
@@ -97,6 +114,7 @@ for (const client of MODERN) {
       // A planned restart loses nothing on the way either; a crash may lose what nobody has seen.
       if (what === "TERM") assert.equal(result.unheard, 0, JSON.stringify(result));
       const { missed, twice, disordered, notRecovered } = result;
+      assert.deepEqual(refused, []);
       assert.deepEqual({ missed, twice, disordered, notRecovered }, { missed: 0, twice: 0, disordered: 0, notRecovered: 0 }, `${JSON.stringify(result)}\n${server.log}`);
     });
   }

@@ -8,42 +8,29 @@
 //! file that is damaged, or written by another version, is put out of the way and begun afresh. Its rows carry
 //! checksums: what has rotted is an error, never a message.
 
+mod checkpoints;
+mod codec;
+mod file;
+
+pub(super) use file::remove;
+
 use super::offset::{Epoch, Kept};
 use crate::chat::{Body, MemberId};
-use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, ToSql, config::DbConfig, params};
+use checkpoints::Checkpoints;
+use codec::{checksum, pack, row_checksum, signed, since, unpack, unsigned, wall_clock};
+use file::{database, is_of_the_disk, lock, touch};
+use rusqlite::{Connection, ToSql, params};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    fs::{DirBuilder, File, OpenOptions},
+    fs::{DirBuilder, File},
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::*},
-        mpsc::{RecvTimeoutError, SyncSender, channel, sync_channel},
-    },
-    thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
-/// Layout of the tables; another one is begun afresh.
-const VERSION: i64 = 1;
-const TABLES: &str = "
-    CREATE TABLE meta(epoch INTEGER NOT NULL, pruned INTEGER NOT NULL, last INTEGER NOT NULL, alive INTEGER NOT NULL,
-        gap INTEGER NOT NULL);
-    CREATE TABLE log(id INTEGER PRIMARY KEY, scope TEXT NOT NULL, event TEXT NOT NULL, body TEXT NOT NULL,
-        attachments BLOB, size INTEGER NOT NULL, crc INTEGER NOT NULL);
-    CREATE INDEX log_scope ON log(scope, id);
-    CREATE TABLE floor(scope TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE session(member INTEGER PRIMARY KEY, lost INTEGER, record TEXT NOT NULL, crc INTEGER NOT NULL);
-    CREATE TABLE history(room TEXT NOT NULL, id INTEGER NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
-        PRIMARY KEY(room, id)) WITHOUT ROWID;
-    CREATE INDEX history_at ON history(at);";
-/// Longest wait for another process that is about to let go of the journal.
-const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// What a row takes beside its texts, roughly, index and page overhead included.
 const ROW: usize = 96;
 /// Rows that are pruned at least, and at most, with one commit: never so many that deliveries wait.
@@ -55,9 +42,6 @@ const MANY_FLOORS: usize = 1024;
 /// Between two checkpoints, and two signs of life.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(10);
-/// Pages of the write-ahead log after which it has to begin anew: a passive checkpoint never makes a busy one.
-const RESTART_PAGES: i64 = 8000;
-
 /// Why there is no journal.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
@@ -182,12 +166,7 @@ impl Journal {
             _ => cannot(&error),
         })?;
         // SQLite's other files take the mode of this one.
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| cannot(&error))?;
+        touch(path).map_err(|error| cannot(&error))?;
         if afresh.is_some() {
             remove(path).map_err(|error| cannot(&error))?;
         }
@@ -492,203 +471,6 @@ impl Journal {
         }
         Ok(())
     }
-}
-
-/// Takes the lock file, waiting a little for whoever is about to let go of it.
-fn lock(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    if file.try_lock().is_ok() {
-        return Ok(file);
-    }
-    let (locked, wait) = channel();
-    thread::spawn(move || {
-        let result = file.lock().map(|()| file);
-        let _ = locked.send(result);
-    });
-    match wait.recv_timeout(LOCK_WAIT) {
-        Ok(result) => result,
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            Err(io::ErrorKind::WouldBlock.into())
-        }
-    }
-}
-
-fn touch(path: &Path) -> io::Result<()> {
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        match std::fs::remove_file(&name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Opens the file and sees that all of it can be read; an empty one is begun.
-fn database(path: &Path, begin: Kept) -> Result<Connection> {
-    touch(path).map_err(|_| rusqlite::Error::InvalidPath(path.to_owned()))?;
-    let db = Connection::open(path)?;
-    db.busy_timeout(Duration::from_secs(5))?;
-    db.set_prepared_statement_cache_capacity(32);
-    // The next process reads the write-ahead log as well; to empty it first would only make it wait.
-    db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // What is deleted is overwritten: it was somebody's words.
-    db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA secure_delete=ON;")?;
-    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-    if tables == 0 && version == 0 {
-        db.execute_batch("BEGIN IMMEDIATE")?;
-        db.execute_batch(TABLES)?;
-        let (epoch, last) = (signed(begin.epoch.0), signed(begin.last));
-        // Nothing of before is there.
-        db.execute("INSERT INTO meta VALUES(?,?,?,?,?)", [epoch, last, last, wall_clock(), last])?;
-        db.execute_batch(&format!("PRAGMA user_version={VERSION}; COMMIT"))?;
-    } else if version != VERSION {
-        return Err(rusqlite::Error::InvalidParameterName(format!(
-            "its layout is version {version}, not {VERSION}"
-        ))
-        .into());
-    }
-    let meta = db
-        .query_row("SELECT count(*) FROM meta WHERE typeof(epoch)='integer'", [], |row| row.get::<_, i64>(0));
-    let gaps =
-        db.query_row("SELECT max(id)-min(id)+1-count(*) FROM log", [], |row| row.get::<_, Option<i64>>(0));
-    if meta.optional()?.unwrap_or(0) != 1 || gaps?.unwrap_or(0) != 0 {
-        return Err(JournalError::Rotten(0));
-    }
-    Ok(db)
-}
-
-/// The thread that makes checkpoints, and with them waits for the disk.
-struct Checkpoints {
-    ask: Option<SyncSender<()>>,
-    /// Nothing is to be left of what was said: the write-ahead log is emptied as well.
-    truncate: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Checkpoints {
-    fn start(path: &Path) -> Self {
-        let (ask, asked) = sync_channel(1);
-        let truncate = Arc::new(AtomicBool::new(false));
-        let (path, truncated) = (path.to_owned(), truncate.clone());
-        let run = move || {
-            let Ok(db) = Connection::open(path) else { return };
-            while asked.recv().is_ok() {
-                if let Err(error) = checkpoint(&db, truncated.swap(false, AcqRel)) {
-                    tracing::debug!(%error, "no checkpoint of the journal");
-                }
-            }
-        };
-        let thread = thread::Builder::new().name("checkpoints".into()).spawn(run);
-        if let Err(error) = &thread {
-            // The write-ahead log grows until the process ends; the chat goes on.
-            tracing::warn!(%error, "cannot start a thread for the journal's checkpoints");
-        }
-        Self { ask: Some(ask), truncate, thread: thread.ok() }
-    }
-
-    fn ask(&self) {
-        // Full: one is being made, and another waits already.
-        let _ = self.ask.as_ref().map(|ask| ask.try_send(()));
-    }
-
-    fn truncate(&self) {
-        self.truncate.store(true, Release);
-        self.ask();
-    }
-}
-
-impl Drop for Checkpoints {
-    fn drop(&mut self) {
-        self.ask = None;
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-fn checkpoint(db: &Connection, truncate: bool) -> rusqlite::Result<()> {
-    let run =
-        |mode: &str| db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(1));
-    let pages = run("PASSIVE")?;
-    if truncate {
-        run("TRUNCATE")?;
-    } else if pages > RESTART_PAGES {
-        // After the passive one there is little left to do, for which the writer has to wait.
-        run("RESTART")?;
-    }
-    Ok(())
-}
-
-/// Whether the disk or the permissions are the trouble, rather than what the file holds.
-fn is_of_the_disk(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{CannotOpen, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure};
-    let code = error.sqlite_error_code();
-    matches!(code, Some(CannotOpen | DiskFull | PermissionDenied | ReadOnly | SystemIoFailure))
-        || matches!(error, rusqlite::Error::InvalidPath(_))
-}
-
-fn checksum(parts: &[&[u8]]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hasher.finalize()
-}
-
-fn row_checksum(id: u64, scope: &str, event: &str, json: &str, blob: Option<&[u8]>) -> u32 {
-    checksum(&[
-        &id.to_le_bytes(),
-        scope.as_bytes(),
-        event.as_bytes(),
-        json.as_bytes(),
-        blob.unwrap_or_default(),
-    ])
-}
-
-/// Each with its length before it.
-fn pack(attachments: &[Bytes]) -> Vec<u8> {
-    let mut blob = Vec::new();
-    for attachment in attachments {
-        blob.extend((attachment.len() as u64).to_le_bytes());
-        blob.extend(&attachment[..]);
-    }
-    blob
-}
-
-fn unpack(mut blob: &[u8]) -> Vec<Bytes> {
-    let mut attachments = Vec::new();
-    while let Some((len, rest)) = blob.split_first_chunk::<8>() {
-        let len = usize::try_from(u64::from_le_bytes(*len)).unwrap_or(usize::MAX);
-        let Some((attachment, rest)) = rest.split_at_checked(len) else { break };
-        attachments.push(Bytes::copy_from_slice(attachment));
-        blob = rest;
-    }
-    attachments
-}
-
-/// Milliseconds since 1970.
-fn wall_clock() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    signed(u64::try_from(since.as_millis()).unwrap_or_default())
-}
-
-/// How long ago; nothing, when the clock has been put back meanwhile.
-fn since(when: i64) -> Duration {
-    Duration::from_millis(unsigned(wall_clock().saturating_sub(when)))
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use offset::{Epoch, Kept, Offset, Refused};
 pub(super) use session::{Due, Pid, Session, Sessions};
 use std::{
     collections::{BTreeMap, HashSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -89,11 +89,15 @@ impl Recovery {
     ///
     /// # Errors
     /// Another server writes it. Everything else is no reason not to chat.
-    pub(super) fn open(
-        settings: &config::Server,
-        path: Option<PathBuf>,
-    ) -> Result<(Self, Restored), Failure> {
+    pub(super) fn open(settings: &config::Server, path: &Path) -> Result<(Self, Restored), Failure> {
         let (history, settings) = (settings.history.clone(), settings.recovery.clone());
+        if !settings.enabled
+            && let Err(error) = journal::remove(path)
+        {
+            // Somebody wants nothing to be kept.
+            tracing::error!(%error, path = %path.display(), "the journal of before cannot be removed");
+        }
+        let path = settings.enabled.then(|| path.to_owned());
         let sessions = Sessions::new(settings.leave_grace, settings.window);
         let mut recovery = Self {
             settings,

@@ -1,7 +1,12 @@
 //! The journal on a real disk, well and ill.
 
-use super::*;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use super::{checkpoints::checkpoint, *};
+use bytes::Bytes;
+use std::{
+    fs::OpenOptions,
+    os::unix::fs::{FileExt, PermissionsExt},
+    thread,
+};
 
 const BOUNDS: Bounds = Bounds { messages: 1000, bytes: 1 << 20, window: Duration::from_secs(120) };
 
