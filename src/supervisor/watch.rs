@@ -35,8 +35,8 @@ pub(super) struct Watched {
     /// Folders with all that is in them.
     folders: Vec<PathBuf>,
     ignored: GlobSet,
-    /// The supervisor's own: changes there never count.
-    state_dir: PathBuf,
+    /// What supervisor and servers write themselves: changes there never count.
+    own: [PathBuf; 2],
     /// Paths are shown relative to it.
     base: PathBuf,
 }
@@ -64,8 +64,9 @@ impl Watched {
             .collect();
         let files = files.into_iter().map(real).chain(links).collect();
         let folders = folders.into_iter().map(real).collect();
-        let (ignored, state_dir) = (globs(&app.ignore_watch), real(config.state_dir.clone()));
-        Self { app: app.name.clone(), files, folders, ignored, state_dir, base: real(base) }
+        let own = [&config.state_dir, &config.server.recovery.path].map(|path| real(path.clone()));
+        let ignored = globs(&app.ignore_watch);
+        Self { app: app.name.clone(), files, folders, ignored, own, base: real(base) }
     }
 
     /// The folders to watch, and whether with all below.
@@ -87,7 +88,7 @@ impl Watched {
         }
         let inside = self.folders.iter().find_map(|folder| path.strip_prefix(folder).ok())?;
         let shown = self.shown(path);
-        let ignored = path.starts_with(&self.state_dir)
+        let ignored = self.own.iter().any(|own| path.starts_with(own))
             || self.ignored.is_match(inside)
             || self.ignored.is_match(&shown);
         (!ignored).then_some(shown)
@@ -195,7 +196,7 @@ mod tests {
             files: vec!["/srv/bin/chatctl".into()],
             folders: vec!["/srv/public".into()],
             ignored: globs(&["*.tmp".into(), "cache".into(), "public/drafts/**".into()]),
-            state_dir: "/srv/public/state".into(),
+            own: ["/srv/public/state".into(), "/srv/public/kept".into()],
             base: "/srv".into(),
         };
         for (path, shown) in [
@@ -205,6 +206,7 @@ mod tests {
             ("/srv/public/room.html", Some("public/room.html")),
             ("/srv/public/deep/er/x.js", Some("public/deep/er/x.js")),
             ("/srv/public/state/logs/a", None),
+            ("/srv/public/kept/a.sqlite-shm", None),
             ("/srv/public/access.log", None),
             ("/srv/public/chat.db-wal", None),
             ("/srv/public/.room.html.swp", None),

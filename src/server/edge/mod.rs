@@ -42,9 +42,11 @@ use stream::EdgeStream;
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-/// So many are told to go at once, and the pause before the next: 10,000 in a second, as many as can come back.
+/// So many are told to go at once, and the pause before the next: 10,000 in a second, as many as can come back. Of more
+/// people more are told at once: a server that stops has not for ever.
 const GOODBYES: usize = 500;
 const GOODBYE_PAUSE: Duration = Duration::from_millis(50);
+const GOODBYE_PAUSES: usize = 40;
 
 /// The engine, as the edge calls it.
 pub(super) type Engine = SocketIoService<NotFoundService>;
@@ -115,12 +117,14 @@ impl Edge {
     /// Takes nobody new in, and says goodbye to everybody, some at a time: they will all be back.
     pub(super) async fn drain(&self) {
         self.draining.store(true, Release);
-        for links in self.all().chunks(GOODBYES) {
+        let all = self.all();
+        let at_once = GOODBYES.max(all.len() / GOODBYE_PAUSES);
+        for links in all.chunks(at_once) {
             for link in links {
                 // One that is not connected yet has nothing to lose, and would not know what to wait for.
                 if link.member() == 0 { link.cut() } else { link.drain(Drain::Start) }
             }
-            if links.len() == GOODBYES {
+            if links.len() == at_once {
                 tokio::time::sleep(GOODBYE_PAUSE).await;
             }
         }

@@ -161,7 +161,7 @@ impl Recovery {
     /// Closes the journal: the next process may open it. Nothing is kept from now on.
     pub(super) fn close(&mut self) {
         self.commit(Instant::now());
-        (self.journal, self.path) = (None, None);
+        (self.journal, self.path, self.trouble) = (None, None, None);
     }
 
     // --- sessions
