@@ -99,6 +99,10 @@ fn notes(page: &mut String, app: &AppStatus) {
     if app.recovery.recovered > 0 || !app.recovery.refused.is_empty() {
         let _ = writeln!(page, "{}: {}", app.name, recovered(&app.recovery));
     }
+    if app.slow_closed > 0 {
+        let _ =
+            writeln!(page, "{}: {} clients closed as too slow since its start", app.name, app.slow_closed);
+    }
     if app.memory_limit_too_low {
         let limit = app.memory_limit_bytes.map(size).unwrap_or_default();
         let _ = writeln!(
@@ -166,6 +170,7 @@ mod tests {
             health_latency_ms: Some(0.42),
             connections: 1234,
             rooms: 7,
+            slow_closed: 0,
             refused: None,
             recovery: Recovery::default(),
             memory_limit_too_low: false,
@@ -210,9 +215,11 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  local
         let mut app = app("chatting", Health::Degraded);
         app.recovery.trouble = Some("disk full".into());
         app.recovery.recovered = 7;
+        app.slow_closed = 3;
         app.recovery.refused = [("pruned".to_owned(), 2)].into();
         let page = render(&status(vec![app]), false);
         assert!(page.contains("degraded"), "{page}");
+        assert!(page.contains("chatting: 3 clients closed as too slow since its start\n"), "{page}");
         assert!(page.contains("chatting: recovery is off, the chat goes on: disk full\n"), "{page}");
         assert!(
             page.contains("chatting: 7 sessions recovered since its start, 2 refused (pruned);"),

@@ -110,6 +110,7 @@ async fn freshen(app: &mut AppStatus, run: PathBuf) {
         app.connections = stats.connections;
         app.rooms = stats.rooms;
         app.health = stats.health();
+        app.slow_closed = stats.slow_closed;
         app.recovery = stats.recovery;
         app.health_reason = None;
         app.health_latency_ms = Some(client::millis(latency));

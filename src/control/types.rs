@@ -119,6 +119,9 @@ pub(crate) struct AppStatus {
     /// Why its last reload was refused; `null`: none was since one worked.
     #[serde(default)]
     pub(crate) refused: Option<String>,
+    /// Clients closed because they did not keep up, since its start.
+    #[serde(default)]
+    pub(crate) slow_closed: u64,
     /// How its sessions survive.
     #[serde(default)]
     pub(crate) recovery: Recovery,
