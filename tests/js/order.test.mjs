@@ -18,7 +18,8 @@ test("a burst arrives at every receiver complete and in order", { concurrency: 1
   const chats = (socket) => socket.heard.filter(([, body]) => body.type === "chat").map(([, body]) => body.msg);
   const senders = await Promise.all([0, 1].map((n) => connect(t, server, query(`s${n}`))));
   for (let n = 0; n < BURST; n += 2) senders.forEach((sender, who) => sender.emit("chatting", n + who));
-  await until("every message everywhere", () => receivers.every((socket) => chats(socket).length >= BURST));
+  await until("every message everywhere", () => receivers.every((socket) => chats(socket).length >= BURST))
+    .catch((error) => assert.fail(`${error}: ${receivers.map((socket) => `${chats(socket).length}${socket.connected ? "" : " gone"}`)}`));
   const one = chats(receivers[0]);
   for (const who of [0, 1]) {
     const own = one.filter((n) => n % 2 === who);
