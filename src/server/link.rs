@@ -341,13 +341,13 @@ impl Link {
 
     /// The transport is gone.
     pub(super) fn close(&self) {
-        self.closed.store(true, Release);
+        self.closed.store(true, SeqCst);
         self.wake_sequencer();
     }
 
     /// Whether nothing sent on it can arrive any more.
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Acquire) || self.is_cut()
+        self.closed.load(SeqCst) || self.is_cut()
     }
 
     // --- what comes in
@@ -377,44 +377,45 @@ impl Link {
     /// `packets` of the sequencer's left for the client.
     pub(super) fn sent(&self, packets: u64) {
         if packets > 0 {
-            self.sent.fetch_add(packets, AcqRel);
-            if self.awaited.load(Acquire) {
-                self.wake_sequencer();
-            }
+            self.sent.fetch_add(packets, SeqCst);
+            self.wake_sequencer();
         }
     }
 
     /// The kernel took everything, or does not take more.
     pub(super) fn stall(&self, stalled: bool) {
         if self.stalled.load(Relaxed) != stalled {
-            self.stalled.store(stalled, Release);
+            self.stalled.store(stalled, SeqCst);
             self.wake_sequencer();
         }
     }
 
     /// Packets that left so far.
     pub(super) fn sent_so_far(&self) -> u64 {
-        self.sent.load(Acquire)
+        self.sent.load(SeqCst)
     }
 
     /// Whether the client is what holds things up, rather than this server's own pace.
     pub(super) fn is_stalled(&self) -> bool {
         match &self.polling {
             Some(polling) if !self.is_websocket() => polling.gets.load(Acquire) == 0,
-            _ => self.stalled.load(Acquire),
+            _ => self.stalled.load(SeqCst),
         }
     }
 
     /// The sequencer wants to be woken by what leaves, until it says `false`.
+    ///
+    /// It says so, and looks once more; the edge changes what there is to see, and looks whether it was said. One of
+    /// the two sees the other only where all four are in one order: hence `SeqCst`.
     pub(super) fn await_progress(&self, waiting: bool) {
         if waiting {
             self.sequencer.get_or_init(std::thread::current);
         }
-        self.awaited.store(waiting, Release);
+        self.awaited.store(waiting, SeqCst);
     }
 
     fn wake_sequencer(&self) {
-        if self.awaited.load(Acquire)
+        if self.awaited.load(SeqCst)
             && let Some(thread) = self.sequencer.get()
         {
             thread.unpark();
