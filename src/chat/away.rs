@@ -1,18 +1,30 @@
 //! Who has lost the connection and may come back: the seats that are kept free.
 
 use super::{MemberId, RoomId};
+use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc};
 
 /// A place in a room, and the name it is held under.
 pub(crate) type Seat = (RoomId, Arc<str>);
+
+/// How it stands with one who is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) enum Standing {
+    /// Nobody has been told that it has gone.
+    #[default]
+    Expected,
+    /// The rooms have been told. It may still come back.
+    Announced,
+    /// Somebody of its name has stepped in for it: nothing is left to be said.
+    Replaced,
+}
 
 /// One who is away.
 #[derive(Debug)]
 pub(super) struct Absence {
     /// Where, in the order of joining.
     pub(super) seats: Vec<Seat>,
-    /// The rooms have been told that it has gone, or somebody has stepped in for it: nothing is left to be said.
-    pub(super) settled: bool,
+    pub(super) standing: Standing,
 }
 
 /// Everybody who is away. They count in no room.
@@ -25,11 +37,11 @@ pub(super) struct Away {
 
 impl Away {
     /// Keeps these seats for the member.
-    pub(super) fn keep(&mut self, member: MemberId, seats: Vec<Seat>) {
+    pub(super) fn keep(&mut self, member: MemberId, seats: Vec<Seat>, standing: Standing) {
         for seat in &seats {
             self.by_seat.entry(seat.clone()).or_default().push(member);
         }
-        self.absences.insert(member, Absence { seats, settled: false });
+        self.absences.insert(member, Absence { seats, standing });
     }
 
     /// Ends its absence.
@@ -56,16 +68,16 @@ impl Away {
         holders
     }
 
-    /// Somebody new takes the place of one who held this seat; whether there was one.
-    pub(super) fn step_in(&mut self, seat: &Seat) -> bool {
-        let holders = self.by_seat.get(seat).into_iter().flatten();
-        for member in holders {
-            if let Some(absence) = self.absences.get_mut(member).filter(|absence| !absence.settled) {
-                absence.settled = true;
-                return true;
+    /// Somebody new takes the place of one who held this seat, announced or not; of whom.
+    pub(super) fn step_in(&mut self, seat: &Seat) -> Option<MemberId> {
+        for member in self.by_seat.get(seat)? {
+            let absence = self.absences.get_mut(member);
+            if let Some(absence) = absence.filter(|absence| absence.standing != Standing::Replaced) {
+                absence.standing = Standing::Replaced;
+                return Some(*member);
             }
         }
-        false
+        None
     }
 
     fn vacate(&mut self, member: MemberId, seat: &Seat) {

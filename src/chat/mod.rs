@@ -16,7 +16,7 @@ mod event;
 mod rooms;
 mod text;
 
-pub(crate) use away::Seat;
+pub(crate) use away::{Seat, Standing};
 pub(crate) use body::Body;
 pub(crate) use event::{Kind, Payload, parse};
 pub(crate) use text::WallTime;
@@ -137,6 +137,8 @@ pub(crate) enum Effect {
     Say(RoomId, &'static str, Body),
     /// The event goes to this socket alone.
     Tell(MemberId, &'static str, Body),
+    /// How it stands with one who is away has changed; nobody hears of it.
+    Stands(MemberId, Standing),
 }
 
 /// The state of one chat server: who is where, under which profile.
@@ -249,12 +251,12 @@ impl Chat {
     /// The member's connection is lost: it may come back.
     pub(crate) fn lost(&mut self, member: MemberId) {
         let seats = self.rooms.remove(member);
-        self.away.keep(member, seats);
+        self.away.keep(member, seats, Standing::Expected);
     }
 
     /// Somebody of whom an earlier server knew: lost, until it comes back.
-    pub(crate) fn restore(&mut self, member: MemberId, seats: Vec<Seat>) {
-        self.away.keep(member, seats);
+    pub(crate) fn restore(&mut self, member: MemberId, seats: Vec<Seat>, standing: Standing) {
+        self.away.keep(member, seats, standing);
     }
 
     /// It is back: in its rooms again, and nobody is told.
@@ -273,21 +275,22 @@ impl Chat {
         let (Given::Text(room), Given::Text(name)) = (&identity.room, &identity.name) else {
             return Vec::new();
         };
-        if !self.away.step_in(&(room.clone(), name.clone())) {
-            return Vec::new();
-        }
+        let Some(away) = self.away.step_in(&(room.clone(), name.clone())) else { return Vec::new() };
         self.rooms.join(member, room.clone(), name.clone());
-        vec![Effect::Enter(member, room.clone(), name.clone())]
+        vec![Effect::Stands(away, Standing::Replaced), Effect::Enter(member, room.clone(), name.clone())]
     }
 
     /// It has been away for too long: where the profile says so the rooms are told, once. It may still come back.
     pub(crate) fn overdue(&mut self, member: MemberId) -> Vec<Effect> {
-        let Some(absence) = self.away.get_mut(member).filter(|absence| !absence.settled) else {
+        let absence = self.away.get_mut(member);
+        let Some(absence) = absence.filter(|absence| absence.standing == Standing::Expected) else {
             return Vec::new();
         };
-        absence.settled = true;
+        absence.standing = Standing::Announced;
         let seats = absence.seats.clone();
-        self.announce(&seats)
+        let mut effects = vec![Effect::Stands(member, Standing::Announced)];
+        effects.extend(self.announce(&seats));
+        effects
     }
 
     /// The member is gone for good: it leaves every room, and where the profile says so the rooms are told.

@@ -46,12 +46,13 @@ impl Stage {
         assert_eq!(effects, expect, "{who} {event} {payload}");
     }
 
+    /// What people notice.
     fn told(effects: &[Effect]) -> Vec<String> {
-        effects.iter().map(show).collect()
+        effects.iter().filter(|effect| !matches!(effect, Effect::Stands(..))).map(show).collect()
     }
 
     fn gone(&mut self, who: MemberId) -> Vec<String> {
-        self.chat.gone(who).iter().map(show).collect()
+        Self::told(&self.chat.gone(who))
     }
 }
 
@@ -63,6 +64,7 @@ fn show(effect: &Effect) -> String {
         Effect::Tell(member, event, body) => {
             format!("{member} {event} {}", serde_json::to_string(body).unwrap())
         }
+        Effect::Stands(member, standing) => format!("{member} stands {standing:?}"),
     }
 }
 
@@ -309,7 +311,7 @@ fn who_stays_away_is_announced_once() {
     let mut s = Stage::new(Profile::Web, &[("kim", "r")]);
     s.send(0, "join_room", "{}").unwrap();
     s.chat.lost(0);
-    assert!(s.chat.overdue(0).is_empty());
+    assert!(Stage::told(&s.chat.overdue(0)).is_empty());
 }
 
 #[test]
@@ -320,10 +322,31 @@ fn a_newcomer_steps_in_for_one_of_its_name_who_is_away_from_its_room() {
     s.chat.lost(0);
     for (newcomer, enters) in [(1, 0), (2, 0), (5, 0), (3, 1), (4, 0)] {
         let identity = s.people[newcomer].clone();
-        assert_eq!(s.chat.step_in(newcomer, &identity).len(), enters, "{newcomer}");
+        assert_eq!(Stage::told(&s.chat.step_in(newcomer, &identity)).len(), enters, "{newcomer}");
     }
     assert!(s.chat.overdue(0).is_empty(), "nobody has gone");
     assert_eq!(Stage::told(&s.chat.back(0)), ["enter 0 r"], "it may come all the same");
+}
+
+#[test]
+fn it_does_so_as_well_when_the_room_was_told_already() {
+    let mut s = Stage::new(Profile::Local, &[("kim", "r"), ("kim", "r")]);
+    s.send(0, "join_room", "{}").unwrap();
+    s.chat.lost(0);
+    assert_eq!(s.chat.overdue(0)[0], Effect::Stands(0, Standing::Announced));
+    let back = s.chat.step_in(1, &s.people[1].clone());
+    assert_eq!(back.iter().map(show).collect::<Vec<_>>(), ["0 stands Replaced", "enter 1 r"]);
+    assert!(s.gone(0).is_empty());
+}
+
+#[test]
+fn how_it_stands_with_those_away_outlives_the_server() {
+    let notice = r#"r chatting {"msg":"kim님이 퇴장하셨습니다.","type":"notice","size":0}"#;
+    for (standing, told) in [(Standing::Expected, 1), (Standing::Announced, 0), (Standing::Replaced, 0)] {
+        let mut s = Stage::new(Profile::Local, &[]);
+        s.chat.restore(0, vec![("r".into(), "kim".into())], standing);
+        assert_eq!(s.gone(0), vec![notice; told], "{standing:?}");
+    }
 }
 
 #[test]

@@ -210,7 +210,7 @@ fn engine(settings: &Settings, stats: &Arc<Stats>) -> Result<(SocketIo, Arc<Edge
     let zone = settings.server.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
     let mut chat = Chat::new(settings.profile, limits);
     let (recovery, restored) = Recovery::open(&settings.server, &settings.journal)?;
-    restored.into_iter().for_each(|(member, seats)| chat.restore(member, seats));
+    restored.into_iter().for_each(|(member, seats, standing)| chat.restore(member, seats, standing));
     let sequencer = Sequencer::new(io.clone(), chat, recovery, bounds, zone, stats.clone());
     let runtime = tokio::runtime::Handle::current();
     let started = thread::Builder::new().name("sequencer".into()).spawn(move || {

@@ -336,6 +336,10 @@ impl Sequencer {
                     let id = self.recovery.record_for(member, event, &body);
                     Step::Tell { member, event, body, id: Some(id) }
                 }
+                Effect::Stands(member, standing) => {
+                    self.recovery.stands(member, standing);
+                    continue;
+                }
             };
             self.steps.push(step);
         }

@@ -80,6 +80,32 @@ test("who does not come back from a restart of ours is announced when the grace 
   assert.equal(witness.recovered, true);
 });
 
+test("who was announced, or stepped in for, is not announced again by the next server", async (t) => {
+  const server = await supervise(t, "local", KEYS, GRACE);
+  const [kim, witness] = await pair(t, server, { reconnection: false });
+  kim.io.engine.transport.ws.terminate();
+  await until("the notice", () => notices(witness).length > 0);
+  // An older client takes its own place, in each server anew: one seat of its name is left behind each time.
+  const old = await connect(t, server, { name: "old", room: "r" }, { library: require("socket.io-client-2"), transports: ["websocket"] });
+  await ask(old, "join_room", { type: 1 });
+  for (let n = 0; n < 3; n += 1) {
+    const back = [old, witness].map((socket) => new Promise((done) => socket.once("connect", done)));
+    process.kill((await server.status()).pid, "SIGKILL");
+    await Promise.all(back);
+    await until("everybody to hear", async () => {
+      await ask(witness, "chatting", n);
+      return old.heard.some(([, body]) => body.msg === n);
+    });
+    await until("a stable server", async () => (await server.status())?.state === "online");
+  }
+  // Whoever stays away from here on is announced after all the others would have been.
+  const last = await connect(t, server, { name: "last", room: "r" }, undefined, { reconnection: false });
+  await ask(last, "join_room", { type: 1 });
+  last.io.engine.transport.ws.terminate();
+  await until("the last notice", () => notices(witness).at(-1) === "last님이 퇴장하셨습니다.");
+  assert.deepEqual(notices(witness), ["kim님이 퇴장하셨습니다.", "old님이 입장하셨습니다.", "last님이 입장하셨습니다.", "last님이 퇴장하셨습니다."]);
+});
+
 test("who is thrown out while away does not come back into the room, and is told", async (t) => {
   const server = await serve(t, "react", GRACE);
   const [kim, witness] = await Promise.all(["kim", "witness"].map((name) => connect(t, server, { name, room: "r" })));

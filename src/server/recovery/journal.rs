@@ -15,7 +15,7 @@ mod file;
 pub(super) use file::remove;
 
 use super::offset::{Epoch, Kept};
-use crate::chat::{Body, MemberId};
+use crate::chat::{Body, MemberId, Standing};
 use checkpoints::Checkpoints;
 use codec::{checksum, pack, row_checksum, signed, since, unpack, unsigned, wall_clock};
 use file::{database, is_of_the_disk, lock, touch};
@@ -97,6 +97,8 @@ pub(super) struct Record {
     pub(super) since: u64,
     /// Room, name, and after which id it hears the room.
     pub(super) seats: Vec<(String, String, u64)>,
+    /// How it stands with it while it is lost.
+    pub(super) standing: Standing,
 }
 
 /// A session that an earlier server knew.

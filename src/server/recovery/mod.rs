@@ -15,7 +15,7 @@ mod session;
 
 use super::link::Link;
 use crate::{
-    chat::{Body, MemberId, RoomId, Seat},
+    chat::{Body, MemberId, RoomId, Seat, Standing},
     config,
     control::types,
     error::Failure,
@@ -55,8 +55,8 @@ pub(super) struct Admission {
     pub(super) from: Option<u64>,
 }
 
-/// Whom an earlier server knew, and their seats.
-pub(super) type Restored = Vec<(MemberId, Vec<Seat>)>;
+/// Whom an earlier server knew, their seats, and how it stands with each.
+pub(super) type Restored = Vec<(MemberId, Vec<Seat>, Standing)>;
 
 /// See the module.
 pub(super) struct Recovery {
@@ -145,17 +145,17 @@ impl Recovery {
         Ok(sessions)
     }
 
-    fn restore(&mut self, kept: KeptSession) -> (MemberId, Vec<Seat>) {
-        let KeptSession { member, lost_ago, record: Record { pid, since, seats } } = kept;
+    fn restore(&mut self, kept: KeptSession) -> (MemberId, Vec<Seat>, Standing) {
+        let KeptSession { member, lost_ago, record: Record { pid, since, seats, standing } } = kept;
         let pid = pid.as_deref().and_then(Pid::read);
         let now = Instant::now();
         let seats: Vec<(Seat, u64)> =
             seats.into_iter().map(|(room, name, since)| ((room.into(), name.into()), since)).collect();
         let places = seats.iter().map(|(seat, _)| seat.clone()).collect();
-        self.sessions.insert(member, Session { pid, link: None, lost: None, since, seats });
+        self.sessions.insert(member, Session { pid, link: None, lost: None, since, seats, standing });
         self.sessions.lose(member, now.checked_sub(lost_ago).unwrap_or(now), now);
         self.next_member = self.next_member.max(member + 1);
-        (member, places)
+        (member, places, standing)
     }
 
     /// Closes the journal: the next process may open it. Nothing is kept from now on.
@@ -207,8 +207,8 @@ impl Recovery {
 
     /// A newcomer.
     pub(super) fn arrived(&mut self, member: MemberId, pid: Option<Pid>, link: Arc<Link>) {
-        let (since, seats) = (self.kept.last, Vec::new());
-        self.sessions.insert(member, Session { pid, link: Some(link), lost: None, since, seats });
+        let (since, seats, standing) = (self.kept.last, Vec::new(), Standing::default());
+        self.sessions.insert(member, Session { pid, link: Some(link), lost: None, since, seats, standing });
     }
 
     /// One of the sessions is back on a new link; gives the old one, when that was never given up.
@@ -216,8 +216,16 @@ impl Recovery {
         self.counts.recovered += 1;
         self.changed.insert(member);
         let session = self.sessions.get_mut(member)?;
-        session.lost = None;
+        (session.lost, session.standing) = (None, Standing::default());
         session.link.replace(link)
+    }
+
+    /// How it stands with one who is lost, for the next process.
+    pub(super) fn stands(&mut self, member: MemberId, standing: Standing) {
+        if let Some(session) = self.sessions.get_mut(member) {
+            session.standing = standing;
+            self.changed.insert(member);
+        }
     }
 
     /// Its connection is lost.

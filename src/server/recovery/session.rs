@@ -2,7 +2,7 @@
 
 use super::journal::Record;
 use crate::{
-    chat::{MemberId, RoomId, Seat},
+    chat::{MemberId, RoomId, Seat, Standing},
     server::link::Link,
 };
 use std::{
@@ -57,6 +57,8 @@ pub(in crate::server) struct Session {
     pub(super) since: u64,
     /// Its rooms, its names there, and after which id it receives what is said in each.
     pub(super) seats: Vec<(Seat, u64)>,
+    /// How it stands with it while it is lost.
+    pub(super) standing: Standing,
 }
 
 impl Session {
@@ -67,6 +69,7 @@ impl Session {
             pid: self.pid.map(|pid| pid.as_str().to_owned()),
             since: self.since,
             seats: self.seats.iter().map(seat).collect(),
+            standing: self.standing,
         }
     }
 
@@ -190,7 +193,8 @@ mod tests {
         let mut sessions = Sessions::new(second * 10, second * 120);
         for member in [1, 2] {
             let pid = Pid::new();
-            sessions.insert(member, Session { pid, link: None, lost: None, since: 0, seats: Vec::new() });
+            let (seats, standing) = (Vec::new(), Standing::default());
+            sessions.insert(member, Session { pid, link: None, lost: None, since: 0, seats, standing });
             sessions.lose(member, start, start);
         }
         assert_eq!(sessions.due(start + second * 9), []);

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Layout of the tables; another one is begun afresh.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const TABLES: &str = "
     CREATE TABLE meta(epoch INTEGER NOT NULL, pruned INTEGER NOT NULL, last INTEGER NOT NULL, alive INTEGER NOT NULL,
         gap INTEGER NOT NULL);

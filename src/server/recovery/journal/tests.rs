@@ -24,7 +24,12 @@ fn said(journal: &Journal, room: &str) -> Vec<u64> {
 }
 
 fn record() -> Record {
-    Record { pid: Some("secret".into()), since: 1, seats: vec![("r".into(), "kim".into(), 2)] }
+    Record {
+        pid: Some("secret".into()),
+        since: 1,
+        seats: vec![("r".into(), "kim".into(), 2)],
+        standing: Standing::Announced,
+    }
 }
 
 /// A journal with three events, one of them binary, and a session.
