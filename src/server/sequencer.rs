@@ -141,11 +141,15 @@ impl Sequencer {
                 batch.push(command);
             }
             let now = Instant::now();
-            self.guarded(|me| me.tick(now));
+            if !self.closing {
+                self.guarded(|me| me.tick(now));
+            }
             for command in batch.drain(..) {
                 self.guarded(|me| me.handle(command));
             }
-            self.guarded(|me| me.recovery.commit(now));
+            if !self.guarded(|me| me.recovery.commit(now)) {
+                self.recovery.fail("a bug: what was said could not be kept");
+            }
             for step in std::mem::take(&mut self.steps) {
                 self.guarded(|me| me.delivery.perform(step, &mut me.recovery));
             }
@@ -156,7 +160,8 @@ impl Sequencer {
 
     /// Waits for a command, or for something to become due. Whether to go on.
     fn wait(&self, commands: &Receiver<Command>, batch: &mut Vec<Command>) -> bool {
-        let due = self.recovery.next_due().map(|at| at.saturating_duration_since(Instant::now()));
+        let due = self.recovery.next_due().filter(|_| !self.closing);
+        let due = due.map(|at| at.saturating_duration_since(Instant::now()));
         let pause = self.delivery.is_catching_up().then_some(CATCH_UP_PAUSE);
         let received = match [due, pause].into_iter().flatten().min() {
             Some(timeout) => commands.recv_timeout(timeout),
@@ -170,14 +175,19 @@ impl Sequencer {
         true
     }
 
-    fn guarded(&mut self, work: impl FnOnce(&mut Self)) {
-        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+    /// Whether the work was done to its end.
+    fn guarded(&mut self, work: impl FnOnce(&mut Self)) -> bool {
+        let done = catch_unwind(AssertUnwindSafe(|| work(self))).is_ok();
+        if !done {
             tracing::error!("a bug: an event could not be dealt with; it was dropped, the chat goes on");
         }
+        done
     }
 
     fn handle(&mut self, command: Command) {
         match command {
+            // Too late: the next process knows nothing of whom this one would let in.
+            Command::Admit(_, link, _) if self.closing => link.cut(),
             Command::Admit(claim, link, reply) => {
                 // Protocol 3 has no way to say who it was.
                 link.admit(self.recovery.admit(&claim, !link.eio3));
@@ -218,8 +228,12 @@ impl Sequencer {
         // Without an admission it is gone again, and its end was dealt with before.
         let Some(Admission { member, pid, from }) = link.take_admission() else { return };
         let link = link.clone();
-        // It may have expired since it was admitted: then it begins afresh, under the id it was promised.
-        if let Some(from) = from.filter(|_| self.recovery.sessions.get(member).is_some()) {
+        if let Some(from) = from {
+            if self.recovery.sessions.get(member).is_none() {
+                // It has expired since it was told that it is recovered: it has to come again.
+                self.early.remove(&member);
+                return link.cut();
+            }
             if let Some(old) = self.recovery.returned(member, link.clone()) {
                 // An earlier connection of the same client that nobody has given up yet.
                 old.cut();

@@ -415,7 +415,7 @@ impl Recovery {
 
     /// Goes on without a journal, under a new epoch: what is sent from now on is not kept, and no offset of before
     /// may be mistaken for one of then.
-    fn fail(&mut self, why: &str) {
+    pub(super) fn fail(&mut self, why: &str) {
         tracing::error!("recovery is off, the chat goes on: {why}");
         self.journal = None;
         self.kept.epoch = Epoch::new();
