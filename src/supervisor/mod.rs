@@ -16,6 +16,7 @@ mod detach;
 mod driver;
 pub(crate) mod events;
 pub(crate) mod follow;
+mod health;
 pub(crate) mod keeper;
 pub(crate) mod logs;
 mod machine;

@@ -1,9 +1,10 @@
 //! What people ask of an app over the control API: carried out, waited for, answered with what came of it.
 //!
-//! One at a time: a second order is refused with the reason. Only a stop may come in between; it ends the first.
+//! One at a time: a second order is refused with the reason. Only a stop may come in between; it ends the first, and
+//! a second stop waits for the same end.
 
 use super::{
-    machine::{Event, Id, State, Which},
+    machine::{Event, Id, Number, State, Which},
     unit::Unit,
 };
 use crate::{
@@ -15,98 +16,117 @@ use tokio::sync::oneshot;
 /// An order under way.
 pub(super) struct Order {
     action: Action,
-    reply: oneshot::Sender<Outcome>,
-    /// The child on duty when it was given, and the restarts by then.
-    duty: Option<Id>,
+    replies: Vec<oneshot::Sender<Outcome>>,
+    /// The version it waits for.
+    pub(super) version: Number,
+    /// The child that it is to be rid of.
+    from: Option<Id>,
+    /// As many restarts are what was asked for; one more, and it has failed.
     restarts: u32,
+}
+
+impl Order {
+    fn answer(self, app: &str, outcome: &Result<String, String>) {
+        for reply in self.replies {
+            // Who asked may have gone.
+            let _ = reply.send(Outcome::new(app, outcome.clone()));
+        }
+    }
 }
 
 impl Unit {
     /// Takes an order; the answer comes when its effect has.
     pub(super) fn order(&mut self, action: Action, config: &Config, reply: oneshot::Sender<Outcome>) {
-        let app = self.name().to_owned();
-        let answer = |reply: oneshot::Sender<Outcome>, outcome: Result<String, String>| {
-            let _ = reply.send(Outcome::new(&app, outcome));
+        match self.order.take_if(|_| action == Action::Stop) {
+            Some(mut order) if order.action == Action::Stop => {
+                order.replies.push(reply);
+                self.order = Some(order);
+                return;
+            }
+            Some(order) => order.answer(self.name(), &Err("somebody stopped it meanwhile".to_owned())),
+            None => {}
+        }
+        let event = match self.follow(action, config) {
+            Ok(event) => event,
+            Err(answer) => return drop(reply.send(Outcome::new(self.name(), answer))),
         };
-        if let Some(order) = self.order.take_if(|_| action == Action::Stop) {
-            answer(order.reply, Err("somebody stopped it meanwhile".to_owned()));
-        }
-        if let Some(order) = &self.order {
-            let busy = format!("a {} is under way: try again when it is done", order.action);
-            return answer(reply, Err(busy));
-        }
-        let stopped = self.is(State::Stopped);
-        match action {
-            _ if self.leaving => return answer(reply, Err("chat.toml does not have it any more".to_owned())),
-            Action::Start | Action::Restart | Action::Reload if self.is(State::Stopping(None)) => {
-                return answer(reply, Err("it is being stopped: try again when it is done".to_owned()));
-            }
-            Action::Reload if stopped => return answer(reply, Err("it is stopped: start it".to_owned())),
-            Action::Start if !stopped => {
-                return answer(reply, Ok(format!("it is {} already", self.machine.word())));
-            }
-            Action::Stop if stopped => return answer(reply, Ok("it is stopped already".to_owned())),
-            _ => {}
-        }
-        if action != Action::Stop {
-            let prepared = match config.enabled().find(|candidate| candidate.name == app) {
-                Some(now) => self.prepare(config, now).map_err(|error| format!("{error:#}")),
-                None => Err("chat.toml does not have it any more, or has it disabled".to_owned()),
-            };
-            if let Err(problem) = prepared {
-                return answer(reply, Err(problem));
-            }
-        }
-        let (duty, restarts) = (self.machine.duty().map(|(id, _)| id), self.machine.restarts());
-        self.order = Some(Order { action, reply, duty, restarts });
-        self.step(match action {
-            Action::Stop => Event::Stop,
-            Action::Restart if !stopped => Event::Restart("asked to restart".to_owned(), Which::New),
-            Action::Start | Action::Restart => Event::Start,
-            Action::Reload => Event::Reload("asked to reload".to_owned(), Which::New),
-        });
+        let version = match event {
+            Event::Restart(_, Which::New(number)) | Event::Reload(_, Which::New(number)) => number,
+            _ => 0,
+        };
+        let from = self.machine.duty().map(|(id, _)| id).filter(|_| action != Action::Start);
+        let coming = matches!(self.machine.state(), State::Stopping(Some(_)) | State::Backoff);
+        let restarts = self.machine.restarts() + u32::from(from.is_some() || coming);
+        self.order = Some(Order { action, replies: vec![reply], version, from, restarts });
+        self.step(event);
     }
 
-    /// Answers the order under way with what became of a new version, if that is what it waits for.
-    pub(super) fn tried(&mut self, outcome: Result<String, String>) {
+    /// What has to happen for it; or the answer, when nothing has or can.
+    fn follow(&mut self, action: Action, config: &Config) -> Result<Event, Result<String, String>> {
+        if let Some(order) = &self.order {
+            return Err(Err(format!("a {} is under way: try again when it is done", order.action)));
+        }
+        let state = self.machine.state();
+        match action {
+            _ if self.leaving => return Err(Err("chat.toml does not have it any more".to_owned())),
+            Action::Stop if state == State::Stopped => return Err(Ok("it is stopped already".to_owned())),
+            Action::Stop => return Ok(Event::Stop),
+            _ if state == State::Stopping(None) => {
+                return Err(Err("it is being stopped: try again when it is done".to_owned()));
+            }
+            Action::Reload if state == State::Stopped => {
+                return Err(Err("it is stopped: start it".to_owned()));
+            }
+            Action::Start => match state {
+                State::Stopped | State::Backoff => {}
+                // It is waited for.
+                State::Starting | State::Stopping(_) => return Ok(Event::Start),
+                _ => return Err(Ok(format!("it is {} already", self.machine.word()))),
+            },
+            Action::Restart | Action::Reload => {}
+        }
+        let app = config.enabled().find(|app| app.name == self.name());
+        let app = app.ok_or("chat.toml does not have it any more, or has it disabled".to_owned());
+        let version = app.and_then(|app| self.prepare(config, app).map_err(|error| format!("{error:#}")));
+        let version = version.map_err(Err)?;
+        Ok(match action {
+            _ if state == State::Stopped => Event::Start,
+            Action::Reload => Event::Reload("asked to reload".to_owned(), version),
+            _ => Event::Restart(format!("asked to {action}"), version),
+        })
+    }
+
+    /// Answers the order under way with what became of a version, if that is what it waits for.
+    pub(super) fn tried(&mut self, number: Number, outcome: &Result<String, String>) {
         let waits = |order: &mut Order| match order.action {
+            _ if order.version != number => false,
             Action::Reload => true,
             Action::Start | Action::Restart => outcome.is_err(),
             Action::Stop => false,
         };
         if let Some(order) = self.order.take_if(waits) {
-            let _ = order.reply.send(Outcome::new(self.name(), outcome));
-        }
-    }
-
-    fn fulfil(&mut self, outcome: Result<String, String>) {
-        if let Some(order) = self.order.take() {
-            // Who asked may have gone.
-            let _ = order.reply.send(Outcome::new(self.name(), outcome));
+            order.answer(self.name(), outcome);
         }
     }
 
     /// Answers the order under way once its effect is there; a reload's is told by the machine itself.
     pub(super) fn settle_order(&mut self) {
         let Some(order) = &self.order else { return };
-        let pid = self.on_duty().map_or(0, |child| child.pid);
-        let another = self.machine.duty().map(|(id, _)| id) != order.duty;
-        let asked_for = u32::from(order.action == Action::Restart && order.duty.is_some());
+        let another = self.machine.duty().map(|(id, _)| id) != order.from;
         let failed = || Err(format!("it {}", self.machine.reason().unwrap_or("did not come up")));
         let outcome = match (order.action, self.machine.state()) {
-            (Action::Stop, State::Stopped) => Some(Ok("it is stopped".to_owned())),
+            (Action::Stop, State::Stopped) => Ok("it is stopped".to_owned()),
             (Action::Start | Action::Restart, State::Online) if another => {
-                Some(Ok(format!("it is online, pid {pid}")))
+                let pid = self.on_duty().map_or(0, |child| child.pid);
+                Ok(format!("it is online, pid {pid}"))
             }
-            (Action::Start, State::Stopped | State::Backoff) => Some(failed()),
-            (Action::Restart, State::Backoff) if another => Some(failed()),
-            (Action::Start | Action::Restart, _) if self.machine.restarts() > order.restarts + asked_for => {
-                Some(failed())
-            }
-            _ => None,
+            (Action::Start | Action::Restart, State::Stopped) => failed(),
+            (Action::Start | Action::Restart, State::Backoff) if another => failed(),
+            (Action::Start | Action::Restart, _) if self.machine.restarts() > order.restarts => failed(),
+            _ => return,
         };
-        if let Some(outcome) = outcome {
-            self.fulfil(outcome);
+        if let Some(order) = self.order.take() {
+            order.answer(self.name(), &outcome);
         }
     }
 }

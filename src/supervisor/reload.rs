@@ -4,7 +4,7 @@
 
 use super::{
     driver::Driver,
-    machine::{Event, State, Which},
+    machine::{Event, State},
     unit::Unit,
 };
 use crate::config::{Config, Watch};
@@ -106,14 +106,14 @@ impl Unit {
 
     /// Whether it runs, or is about to, as chat.toml says.
     fn agrees(&self, config: &Config, app: &crate::config::App) -> bool {
-        self.new.as_ref().unwrap_or(&self.good).agrees(config, app)
+        self.latest().agrees(config, app)
     }
 
     fn reload(&mut self, config: &Config, why: &str) -> anyhow::Result<()> {
         let app = config.enabled().find(|app| app.name == self.name());
         let Some(app) = app else { return Ok(()) };
-        self.prepare(config, app)?;
-        self.step(Event::Reload(why.to_owned(), Which::New));
+        let version = self.prepare(config, app)?;
+        self.step(Event::Reload(why.to_owned(), version));
         Ok(())
     }
 }

@@ -12,7 +12,8 @@ const LAST_LINES: usize = 5;
 impl Unit {
     /// How it is.
     pub(super) fn status(&self) -> AppStatus {
-        let (child, app) = (self.on_duty(), self.app());
+        let child = self.on_duty();
+        let app = child.map_or(self.app(), |child| &child.version.app);
         let probe = child.and_then(|child| child.probed.as_ref());
         let known = probe.and_then(|probe| probe.as_ref().ok());
         let health = self.health();

@@ -4,16 +4,16 @@
 
 use super::{
     backoff::Policy,
-    ceiling::{Ceiling, Limits, Verdict},
+    ceiling::Ceiling,
     child::{self, Child, News},
     cron::Schedule,
     events::Events,
     keeper::{Bounds, Held, Place},
     logs,
-    machine::{Effect, Event, Exit, Id, Machine, Rules, State, Which},
+    machine::{Effect, Event, Exit, Id, Machine, Number, Rules, State, Which},
     memory::Usage,
     orders::Order,
-    probe::{self, Answer, Target},
+    probe::Answer,
     quiet::Quiet,
     sockets::Sockets,
     state_dir, tree,
@@ -21,8 +21,7 @@ use super::{
     version::Version,
 };
 use crate::{
-    config::{App, Ask, Config},
-    control::{client, types::size},
+    config::{App, Config},
     error::Failure,
 };
 use std::{
@@ -65,13 +64,13 @@ impl Workplace {
 
 /// What became known of one child of one unit.
 pub(super) struct Report {
-    unit: u64,
-    child: Id,
-    what: Told,
+    pub(super) unit: u64,
+    pub(super) child: Id,
+    pub(super) what: Told,
 }
 
 /// See [`Report`].
-enum Told {
+pub(super) enum Told {
     News(News),
     Probe(Answer),
 }
@@ -83,7 +82,7 @@ pub(super) struct Unit {
     pub(super) machine: Machine,
     /// The version that is known to work.
     pub(super) good: Arc<Version>,
-    /// The one on trial.
+    /// The newest one, as long as it has not proved itself.
     pub(super) new: Option<Arc<Version>>,
     pub(super) children: BTreeMap<Id, Running>,
     pub(super) log_file: PathBuf,
@@ -97,21 +96,22 @@ pub(super) struct Unit {
     pub(super) changes: Quiet,
     /// When it is restarted by the clock.
     schedule: Option<Schedule>,
-    key: u64,
-    ceiling: Ceiling,
-    place: Arc<Workplace>,
+    pub(super) key: u64,
+    pub(super) ceiling: Ceiling,
+    pub(super) place: Arc<Workplace>,
 }
 
 /// A child that runs.
 pub(super) struct Running {
     pub(super) pid: u32,
+    pub(super) version: Arc<Version>,
     pub(super) usage: Usage,
     pub(super) probed: Option<Answer>,
-    failures: u32,
-    ready: Option<Instant>,
+    pub(super) failures: u32,
+    pub(super) ready: Option<Instant>,
     /// Where it is told to go to work; an adopted one is at work.
     go: Option<UnixStream>,
-    probing: Option<AbortOnDropHandle<()>>,
+    pub(super) probing: Option<AbortOnDropHandle<()>>,
 }
 
 impl Unit {
@@ -168,7 +168,7 @@ impl Unit {
     fn take_over(&mut self, child: Child) {
         self.step(Event::Adopted);
         let Some((id, _)) = self.machine.duty() else { return };
-        self.attend(id, child, None);
+        self.attend(id, child, self.good.clone(), None);
         self.tell("taken over", Some("an earlier supervisor left it behind".to_owned()));
         self.is_ready(id);
     }
@@ -177,17 +177,23 @@ impl Unit {
         &self.good.app.name
     }
 
-    /// The app as the version on duty, or the next to be, has it.
-    pub(super) fn app(&self) -> &App {
-        &self.new.as_ref().unwrap_or(&self.good).app
+    /// The newest version, whether it has proved itself or not.
+    pub(super) fn latest(&self) -> &Arc<Version> {
+        self.new.as_ref().unwrap_or(&self.good)
     }
 
-    /// Makes what `config` and the program's file are now the version that the next reload or restart tries.
+    /// The app as its newest version has it.
+    pub(super) fn app(&self) -> &App {
+        &self.latest().app
+    }
+
+    /// Makes what `config` and the program's file are now the version that the next reload or restart tries, and
+    /// says which that is.
     ///
     /// # Errors
     /// The new address or program cannot be had; everything stays as it was.
-    pub(super) fn prepare(&mut self, config: &Config, app: &App) -> anyhow::Result<()> {
-        let latest = self.new.as_ref().unwrap_or(&self.good);
+    pub(super) fn prepare(&mut self, config: &Config, app: &App) -> anyhow::Result<Which> {
+        let latest = self.latest();
         let keeps = keeps(&self.log_file, app, &self.place);
         let fits = |version: &&Arc<Version>| {
             version.held.sockets.is_at(app.listen) && version.held.bounds() == keeps.bounds
@@ -205,16 +211,28 @@ impl Unit {
             }
         };
         let version = Arc::new(Version::new(config, app, &self.place.program, held)?);
-        self.machine.set_rules(rules(app));
-        self.schedule = app.cron_restart.as_deref().and_then(Schedule::new);
         self.changes.clear();
+        let number = version.number;
         if self.is(State::Stopped) {
             // Nothing runs that would have to be protected.
-            self.good = version;
+            (self.good, self.new) = (version, None);
         } else {
             self.new = Some(version);
         }
-        Ok(())
+        self.obey();
+        // Who waits for an earlier version waits for what became of this one.
+        if let Some(order) = &mut self.order {
+            order.version = number;
+        }
+        Ok(Which::New(number))
+    }
+
+    /// The rules are those of the newest version.
+    fn obey(&mut self) {
+        let app = &self.latest().app;
+        let (rules, schedule) = (rules(app), app.cron_restart.as_deref().and_then(Schedule::new));
+        self.machine.set_rules(rules);
+        self.schedule = schedule;
     }
 
     /// Lets an event happen to it.
@@ -238,24 +256,36 @@ impl Unit {
             Effect::Go(id) => self.put_to_work(id),
             Effect::Terminate(id) => pid(id).into_iter().for_each(child::terminate),
             Effect::Kill(id) => pid(id).into_iter().for_each(tree::kill),
-            Effect::Kept => {
-                if let Some(new) = self.new.take() {
-                    self.good = new;
-                }
-                self.refusal = None;
-                self.tell("kept", None);
-                self.tried(Ok("the new version is in force".to_owned()));
-            }
-            Effect::Refused(why) => {
+            Effect::Kept(number) => self.keep(number),
+            Effect::Refused(number, why) => self.refuse(number, why),
+            Effect::NotReplaced(why) => {
                 let why = self.with_last_words(why);
-                self.new = None;
-                self.machine.set_rules(rules(&self.good.app));
-                self.tell("refused", Some(why.clone()));
-                self.tried(Err(format!("the new version {why}; the last good one serves")));
-                self.refusal = Some(why)
-                    .filter(|_| !matches!(self.machine.state(), State::Stopping(None) | State::Stopped));
+                self.tell("not replaced", Some(format!("its successor {why}")));
             }
         }
+    }
+
+    fn keep(&mut self, number: Number) {
+        let its = |version: &&Arc<Version>| version.number == number;
+        let running = self.children.values().map(|child| &child.version);
+        if let Some(version) = running.chain(&self.new).find(its).cloned() {
+            self.good = version;
+        }
+        self.new.take_if(|new| new.number == number);
+        self.refusal = None;
+        self.tell("kept", None);
+        self.tried(number, &Ok("the new version is in force".to_owned()));
+    }
+
+    fn refuse(&mut self, number: Number, why: String) {
+        let why = self.with_last_words(why);
+        if self.new.take_if(|new| new.number == number).is_some() {
+            self.obey();
+        }
+        self.tell("refused", Some(why.clone()));
+        self.tried(number, &Err(format!("the new version {why}; the last good one serves")));
+        self.refusal =
+            Some(why).filter(|_| !matches!(self.machine.state(), State::Stopping(None) | State::Stopped));
     }
 
     /// The last line it wrote says more than its exit code.
@@ -274,15 +304,13 @@ impl Unit {
     }
 
     fn spawn(&mut self, id: Id, which: Which, go: bool) {
-        let version = match (which, &self.new) {
-            (Which::New, Some(new)) => new.clone(),
-            _ => self.good.clone(),
-        };
+        let tried = self.new.as_ref().filter(|new| which == Which::New(new.number));
+        let version = tried.unwrap_or(&self.good).clone();
         // Its supervisor is in the name: a child that was taken over has its own.
         let notify = format!("{}.{}-{id}.notify", self.name(), std::process::id());
         match Child::spawn(&version, self.place.run.join(notify)) {
             Ok((child, stream)) => {
-                self.attend(id, child, Some(stream));
+                self.attend(id, child, version.clone(), Some(stream));
                 if version.app.command.as_ref().is_some_and(|command| !command.wait_ready) {
                     self.report(id, News::Said(Notice::Ready));
                 }
@@ -305,7 +333,7 @@ impl Unit {
     }
 
     /// Listens to a child until its end.
-    fn attend(&mut self, id: Id, mut child: Child, go: Option<UnixStream>) {
+    fn attend(&mut self, id: Id, mut child: Child, version: Arc<Version>, go: Option<UnixStream>) {
         let (pid, unit, reports) = (child.pid, self.key, self.place.reports.clone());
         tokio::spawn(async move {
             loop {
@@ -318,7 +346,8 @@ impl Unit {
             }
         });
         let usage = Usage::default();
-        let running = Running { pid, usage, probed: None, failures: 0, ready: None, go, probing: None };
+        let running =
+            Running { pid, version, usage, probed: None, failures: 0, ready: None, go, probing: None };
         self.children.insert(id, running);
     }
 
@@ -344,91 +373,19 @@ impl Unit {
                 self.step(Event::Released(id));
             }
             Told::News(News::Exited(exit)) => {
-                let pid = self.children.remove(&id).map(|child| child.pid);
+                let pid = self.children.get(&id).map(|child| child.pid);
                 state_dir::forget(&self.place.run, self.name(), pid);
                 self.step(Event::Exited(id, exit));
+                self.children.remove(&id);
             }
             Told::Probe(answer) => self.probed(id, answer),
         }
         Ok(())
     }
 
-    fn is_ready(&mut self, id: Id) {
-        let app = self.app();
-        let target = match (&app.probe.ask, app.listen) {
-            (Ask::Chat, Some(address)) => {
-                Some(Target::Chat(address, client::stats_socket(&self.place.run, &app.name)))
-            }
-            (Ask::Url(url), _) => Some(Target::Url(url.clone())),
-            _ => None,
-        };
-        let (unit, probe, answers) = (self.key, app.probe.clone(), self.place.reports.clone());
-        let told = move |answer| Report { unit, child: id, what: Told::Probe(answer) };
-        if let Some(running) = self.children.get_mut(&id) {
-            running.ready = Some(Instant::now());
-            let run = |target| tokio::spawn(probe::run(target, probe, answers, told));
-            running.probing = target.map(run).map(AbortOnDropHandle::new);
-        }
-        self.step(Event::Ready(id));
-    }
-
-    /// It is on its way out: its answers do not count any more.
-    fn leave_alone(&mut self, id: Id) {
-        if let Some(running) = self.children.get_mut(&id) {
-            running.probing = None;
-            running.probed = None;
-        }
-    }
-
-    fn probed(&mut self, id: Id, answer: Answer) {
-        let limit = self.app().probe.failures;
-        let at_work = matches!(self.machine.state(), State::Online | State::Reloading);
-        let on_duty = self.machine.duty().is_some_and(|(duty, _)| duty == id);
-        let Some(running) = self.children.get_mut(&id).filter(|child| child.probing.is_some()) else {
-            return;
-        };
-        running.failures = if answer.is_ok() { 0 } else { running.failures + 1 };
-        let hung = answer.as_ref().err().filter(|_| running.failures >= limit && at_work && on_duty);
-        let hung = hung.map(|error| format!("did not answer {} probes in a row: {error}", running.failures));
-        running.probed = Some(answer);
-        if let Some(hung) = hung {
-            self.step(Event::Condemned(hung));
-        }
-    }
-
     /// The child on duty.
     pub(super) fn on_duty(&self) -> Option<&Running> {
         self.children.get(&self.machine.duty()?.0)
-    }
-
-    /// Takes a sample of what a child uses, and acts when it is too much.
-    pub(super) fn sampled(&mut self, pid: u32, usage: Usage) {
-        let duty = self.machine.duty().map(|(id, _)| id);
-        let Some((id, child)) = self.children.iter_mut().find(|(_, child)| child.pid == pid) else { return };
-        child.usage = usage;
-        let (ready, on_duty) = (child.ready, duty == Some(*id));
-        if !on_duty || !matches!(self.machine.state(), State::Starting | State::Online | State::Reloading) {
-            return;
-        }
-        let app = self.app();
-        let limits = Limits { restart: app.max_memory_restart, kill: app.max_memory_kill };
-        let is = size(usage.memory);
-        let verdict = self.ceiling.judge(usage.memory, ready, limits, Instant::now());
-        let too_low = verdict == Verdict::TooLow;
-        if too_low && !self.ceiling_too_low {
-            let why = format!("memory {is} is what it needs, and over the limit: a restart would not help");
-            self.tell("max_memory_restart is too low", Some(why));
-        }
-        self.ceiling_too_low = too_low;
-        match verdict {
-            Verdict::Fine | Verdict::TooLow => {}
-            Verdict::Restart(limit) => {
-                self.step(Event::Reload(format!("memory {is} over {}", size(limit)), Which::Good));
-            }
-            Verdict::Kill(limit) => {
-                self.step(Event::Condemned(format!("memory {is} over the hard limit {}", size(limit))));
-            }
-        }
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {

@@ -1,7 +1,7 @@
 //! One version of an app: its program, its configuration, its sockets. Held, not looked up: what was replaced on disk
 //! meanwhile can still be started, so there is always a way back to what worked.
 
-use super::keeper::Held;
+use super::{keeper::Held, machine::Number};
 use crate::config::{self, App, Config, Server};
 use anyhow::{Context, Result};
 use nix::unistd::{Gid, Group, Uid, User};
@@ -15,7 +15,10 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 /// Held programs have numbers from here on, out of the way of those a child is given.
@@ -23,6 +26,8 @@ const HELD_FROM: i32 = 100;
 
 /// See the module.
 pub(super) struct Version {
+    /// Its own, and higher than any before.
+    pub(super) number: Number,
     pub(super) app: App,
     pub(super) held: Arc<Held>,
     server: Server,
@@ -70,9 +75,11 @@ impl Version {
     }
 
     fn of(config: &Config, app: &App, program: &Path, file: &File, held: Arc<Held>) -> Result<Self> {
+        static VERSIONS: AtomicU64 = AtomicU64::new(1);
         let text = memfd_create("chat.toml", MemfdFlags::CLOEXEC)?;
         File::from(text.try_clone()?).write_all(config.text.as_bytes())?;
         Ok(Self {
+            number: VERSIONS.fetch_add(1, Relaxed),
             app: app.clone(),
             held,
             server: config.server.clone(),

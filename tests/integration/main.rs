@@ -4,6 +4,7 @@
 
 mod command;
 mod layers;
+mod orders;
 mod program;
 mod reload;
 mod supervise;

@@ -67,12 +67,17 @@ impl Supervisor {
 
     /// With this copy of the program.
     pub(crate) fn launch_program(mut self, program: &Path) -> Self {
+        self.begin(program);
+        until("the app to be online", || (self.app()?["state"] == "online").then_some(()));
+        self
+    }
+
+    /// Starts this copy of the program, and waits for nothing.
+    pub(crate) fn begin(&mut self, program: &Path) {
         let errors = fs::File::options().create(true).append(true).open(self.path("supervisor.log")).unwrap();
         let mut command = Command::new(program);
         command.arg("supervise").current_dir(self.dir.path()).stdin(Stdio::null()).stderr(errors);
         self.process = Some(command.spawn().unwrap());
-        until("the app to be online", || (self.app()?["state"] == "online").then_some(()));
-        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -6,6 +6,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     os::unix::fs::PermissionsExt,
     path::Path,
+    process::Command,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
@@ -133,42 +134,30 @@ fn what_fails_after_it_took_over_is_rolled_back() {
 }
 
 #[test]
-fn orders_wait_for_their_effect_and_one_is_enough_at_a_time() {
-    let supervisor = Supervisor::start("min_uptime = \"2s\"");
-    let folder = supervisor.dir.path();
-    let order = |arguments: &[&str]| {
-        let output = chatctl(folder, arguments);
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output))
-    };
-    let child = supervisor.child();
-    assert_eq!(order(&["restart"]).0, Some(0));
-    assert_ne!(supervisor.child(), child);
-    assert_eq!(order(&["stop", "chatting"]), (Some(0), "chatting: it is stopped\n".to_owned()));
-    assert_eq!(supervisor.app().unwrap()["pid"], serde_json::Value::Null);
-    assert!(order(&["reload"]).1.contains("it is stopped: start it"));
-    assert_eq!(order(&["start"]).0, Some(0));
-    assert_eq!(supervisor.app().unwrap()["state"], "online");
-    assert_eq!(order(&["stop", "nobody"]).0, Some(1));
+fn a_newer_version_that_fails_does_not_take_the_place_of_the_one_that_works() {
+    let supervisor = own_program("min_uptime = \"1s\"\nlisten_timeout = \"4s\"");
+    let program = supervisor.path("chatctl");
     std::thread::scope(|scope| {
-        let reload = scope.spawn(|| order(&["reload"]));
-        until("the reload to be under way", || {
-            order(&["start"]).1.contains("a reload is under way").then_some(())
+        let keys = "min_uptime = \"1s\"\nlisten_timeout = \"4s\"\nmax_memory_restart = \"200M\"";
+        fs::write(supervisor.path("chat.toml"), config(supervisor.port, keys)).unwrap();
+        let folder = supervisor.dir.path();
+        let order = scope.spawn(move || {
+            Command::new(env!("CARGO_BIN_EXE_chatctl")).arg("reload").current_dir(folder).output()
         });
-        assert_eq!(reload.join().unwrap().0, Some(0));
+        supervisor.restarted(1);
+        // While it is on trial, a newer one is there that never becomes ready.
+        replace(&program, "exec sleep 60");
+        signal(supervisor.pid(), "HUP");
+        let output = order.join().unwrap().unwrap();
+        assert_eq!(output.status.code(), Some(1), "what is there now is not in force");
+        assert!(stderr(&output).contains("was not ready within 4s"), "{}", stderr(&output));
     });
-    assert_eq!(order(&["shutdown"]).0, Some(0));
-    assert_eq!(order(&["status"]).0, Some(3));
-    assert!(supervisor.handshake().is_err());
-    let events = order(&["events", "--json", "-n", "100"]).1;
-    let whats: Vec<String> = events
-        .lines()
-        .map(|line| {
-            serde_json::from_str::<serde_json::Value>(line).unwrap()["what"].as_str().unwrap().to_owned()
-        })
-        .collect();
-    for what in ["starting", "online", "restarting", "stopping", "stopped", "reloading", "kept"] {
-        assert!(whats.iter().any(|happened| happened == what), "{what} in {whats:?}");
-    }
+    let app = supervisor.app().unwrap();
+    assert_eq!((&app["restarts"], &app["memory_limit_bytes"]), (&1.into(), &209_715_200.into()), "{app}");
+    signal(supervisor.child(), "KILL");
+    let app = supervisor.restarted(2);
+    assert_eq!((&app["restarts"], &app["memory_limit_bytes"]), (&2.into(), &209_715_200.into()), "{app}");
+    assert!(supervisor.handshake().unwrap().contains("\"sid\""));
 }
 
 #[test]

@@ -19,13 +19,26 @@ pub(in crate::supervisor) struct Rules {
 /// Names a child among all that one machine ever asked for.
 pub(in crate::supervisor) type Id = u64;
 
+/// Names a version among all that were ever tried.
+pub(in crate::supervisor) type Number = u64;
+
 /// Which version of an app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::supervisor) enum Which {
     /// The one that is known to work.
     Good,
-    /// The one on trial.
-    New,
+    /// One that is to prove itself first.
+    New(Number),
+}
+
+impl Which {
+    /// What follows when it is given up.
+    pub(super) fn refused(self, why: &str) -> Option<Effect> {
+        match self {
+            Self::Good => None,
+            Self::New(number) => Some(Effect::Refused(number, why.to_owned())),
+        }
+    }
 }
 
 /// Where an app is in its life.
@@ -96,8 +109,10 @@ pub(in crate::supervisor) enum Effect {
     Terminate(Id),
     /// End a child and all it started (SIGKILL).
     Kill(Id),
-    /// The new version has proved itself: it is the good one now.
-    Kept,
-    /// A version did not make it, and why; the good one is, or comes, back.
-    Refused(String),
+    /// This new version has proved itself: it is the good one now.
+    Kept(Number),
+    /// This new version did not make it, and why; what worked before it is, or comes, back.
+    Refused(Number, String),
+    /// A successor of the same version did not make it, and why; the child on duty goes on.
+    NotReplaced(String),
 }

@@ -23,8 +23,12 @@ struct Stage {
     now: Instant,
 }
 
-use Effect::{Go, Kept, Kill, Refused, Terminate};
-use Which::{Good, New};
+use Effect::{Go, Kept, Kill, NotReplaced, Refused, Terminate};
+use Which::Good;
+
+/// The first new version, and those after it.
+const NEW: Which = Which::New(1);
+const NEWER: Which = Which::New(2);
 
 fn duty(id: Id, which: Which) -> Effect {
     Effect::Spawn { id, which, go: true }
@@ -35,7 +39,7 @@ fn beside(id: Id, which: Which) -> Effect {
 }
 
 fn refused(why: &str) -> Effect {
-    Refused(why.to_owned())
+    Refused(1, why.to_owned())
 }
 
 impl Stage {
@@ -66,7 +70,7 @@ impl Stage {
     /// Child 1 was told to go, child 2 stands by.
     fn switching() -> Self {
         let mut stage = Self::online();
-        stage.check(reload(), &[beside(2, New)], "reloading");
+        stage.check(reload(), &[beside(2, NEW)], "reloading");
         stage.check(Event::StandsBy(2), &[Terminate(1)], "reloading");
         stage
     }
@@ -89,7 +93,15 @@ fn exit(id: Id) -> Event {
 }
 
 fn reload() -> Event {
-    Event::Reload("reloaded".into(), New)
+    Event::Reload("reloaded".into(), NEW)
+}
+
+fn newer() -> Event {
+    Event::Reload("reloaded again".into(), NEWER)
+}
+
+fn memory() -> Event {
+    Event::Reload("memory".into(), Good)
 }
 
 fn restart() -> Event {
@@ -152,8 +164,14 @@ fn a_child_that_is_there_already_is_taken_over() {
 fn some_exits_are_meant() {
     let mut stage = Stage::online();
     let meant = Event::Exited(1, Exit { code: Some(42), how: "exited with code 42".into() });
-    stage.check(meant, &[], "stopped");
+    stage.check(meant.clone(), &[], "stopped");
     assert_eq!(stage.reason(), "exited with code 42");
+    // Of a new version as well: it did what it is there for.
+    let mut stage = Stage::online();
+    stage.check(Event::Restart("asked".into(), NEW), &[Terminate(1)], "restarting");
+    stage.check(exit(1), &[duty(2, NEW)], "starting").check(Event::Ready(2), &[], "online");
+    let Event::Exited(_, exit) = meant else { unreachable!() };
+    stage.check(Event::Exited(2, exit), &[Kept(1)], "stopped");
 }
 
 #[test]
@@ -198,16 +216,16 @@ fn the_condemned_is_killed_until_it_is_gone() {
 fn a_reload_has_no_gap_and_is_kept_when_it_has_proved_itself() {
     let mut stage = Stage::trial();
     assert_eq!((stage.machine.restarts(), stage.reason()), (1, "reloaded"));
-    stage.after(4999).check(Event::Tick, &[], "online").after(1).check(Event::Tick, &[Kept], "online");
+    stage.after(4999).check(Event::Tick, &[], "online").after(1).check(Event::Tick, &[Kept(1)], "online");
     stage.check(exit(2), &[duty(3, Good)], "starting");
 }
 
 #[test]
 fn a_reload_that_fails_in_standby_changes_nothing() {
     let mut stage = Stage::online();
-    stage.check(reload(), &[beside(2, New)], "reloading");
+    stage.check(reload(), &[beside(2, NEW)], "reloading");
     stage.check(exit(2), &[refused("exited with code 1")], "online");
-    stage.check(reload(), &[beside(3, New)], "reloading").after(10_000);
+    stage.check(reload(), &[beside(3, NEW)], "reloading").after(10_000);
     stage.check(Event::Tick, &[Kill(3), refused("was not ready within 10s")], "online");
     stage.check(exit(3), &[], "online");
     assert_eq!(stage.machine.restarts(), 0);
@@ -227,7 +245,7 @@ fn a_reload_that_fails_on_duty_is_rolled_back() {
 fn what_happens_during_a_reload() {
     // The old one crashes: the standby takes over, ready or not.
     let mut stage = Stage::online();
-    stage.check(reload(), &[beside(2, New)], "reloading").check(exit(1), &[Go(2)], "starting");
+    stage.check(reload(), &[beside(2, NEW)], "reloading").check(exit(1), &[Go(2)], "starting");
     assert_eq!(stage.reason(), "exited with code 1");
     // The standby dies when the old one was told to go.
     let mut stage = Stage::switching();
@@ -235,11 +253,12 @@ fn what_happens_during_a_reload() {
     stage.check(Event::Released(1), &[duty(3, Good)], "starting");
     // Another reload: the newer one wins, or waits.
     let mut stage = Stage::online();
-    stage.check(reload(), &[beside(2, New)], "reloading");
-    stage.check(reload(), &[Kill(2), beside(3, New)], "reloading").check(exit(2), &[], "reloading");
-    stage.check(Event::StandsBy(3), &[Terminate(1)], "reloading").check(reload(), &[], "reloading");
+    stage.check(reload(), &[beside(2, NEW)], "reloading");
+    stage.check(newer(), &[Kill(2), beside(3, NEWER)], "reloading").check(exit(2), &[], "reloading");
+    let newest = Event::Reload("once more".into(), Which::New(3));
+    stage.check(Event::StandsBy(3), &[Terminate(1)], "reloading").check(newest, &[], "reloading");
     stage.check(Event::Released(1), &[Go(3)], "starting");
-    stage.check(Event::Ready(3), &[beside(4, New)], "reloading");
+    stage.check(Event::Ready(3), &[beside(4, Which::New(3))], "reloading");
     // A stop.
     let why = "stopped before it had proved itself";
     let mut stage = Stage::switching();
@@ -250,13 +269,53 @@ fn what_happens_during_a_reload() {
 }
 
 #[test]
+fn a_newer_version_during_a_trial_decides_for_itself() {
+    // The one on trial proves itself while the newer stands beside it, and the newer fails.
+    let mut stage = Stage::trial();
+    stage.check(newer(), &[beside(3, NEWER)], "reloading").after(5000);
+    stage.check(Event::Tick, &[Kept(1)], "reloading");
+    stage.check(exit(3), &[Refused(2, "exited with code 1".into())], "online");
+    // The one on trial dies: the newer takes over, and is still to prove itself.
+    let mut stage = Stage::trial();
+    stage.check(newer(), &[beside(3, NEWER)], "reloading");
+    stage.check(exit(2), &[refused("exited with code 1"), Go(3)], "starting");
+    stage.check(Event::Ready(3), &[], "online").after(5000).check(Event::Tick, &[Kept(2)], "online");
+    // The first fails when the old one was told to go already, and the newer one waits for its turn.
+    let mut stage = Stage::switching();
+    stage.check(newer(), &[], "reloading");
+    stage.check(exit(2), &[refused("exited with code 1")], "restarting").check(memory(), &[], "restarting");
+    stage.check(Event::Released(1), &[duty(3, Good)], "starting").check(memory(), &[], "starting");
+    stage.check(Event::Ready(3), &[beside(4, NEWER)], "reloading");
+    // With nothing to protect it does not wait.
+    let mut stage = Stage::switching();
+    stage.check(newer(), &[], "reloading").check(exit(2), &[refused("exited with code 1")], "restarting");
+    stage.check(exit(1), &[duty(3, Good)], "starting").check(exit(3), &[duty(4, NEWER)], "starting");
+    assert_eq!(stage.reason(), "reloaded again");
+    // A stop ends them all.
+    let why = "stopped before it had proved itself";
+    let mut stage = Stage::switching();
+    stage.check(newer(), &[], "reloading");
+    stage.check(Event::Stop, &[Kill(2), Refused(2, why.into()), refused(why)], "stopping");
+}
+
+#[test]
+fn a_successor_that_does_not_make_it_is_not_tried_again_at_once() {
+    let mut stage = Stage::online();
+    stage.check(memory(), &[beside(2, Good)], "reloading");
+    stage.check(exit(2), &[NotReplaced("exited with code 1".into())], "online");
+    stage.check(memory(), &[], "online").after(100).check(memory(), &[beside(3, Good)], "reloading");
+    stage.check(exit(3), &[NotReplaced("exited with code 1".into())], "online").after(100);
+    stage.check(memory(), &[], "online").check(reload(), &[beside(4, NEW)], "reloading");
+}
+
+#[test]
 fn without_anything_to_protect_a_reload_is_a_restart() {
     let mut stage = Stage::new();
     stage.check(Event::Start, &[duty(1, Good)], "starting").check(exit(1), &[duty(2, Good)], "starting");
-    stage.check(exit(2), &[], "waiting").check(reload(), &[duty(3, New)], "starting");
+    stage.check(exit(2), &[], "waiting").check(reload(), &[duty(3, NEW)], "starting");
     let mut stage = Stage::online();
     stage.machine.set_rules(Rules { stands_by: false, ..rules() });
-    stage.check(reload(), &[Terminate(1)], "restarting").check(exit(1), &[duty(2, New)], "starting");
+    stage.check(reload(), &[Terminate(1)], "restarting").check(exit(1), &[duty(2, NEW)], "starting");
 }
 
 #[test]
@@ -278,61 +337,152 @@ enum Child {
     Released,
 }
 
-proptest! {
-    /// Whatever happens: never two children on duty, every restart has a reason, no signal goes to nobody, every new
-    /// version ends kept or refused, and no state is without a way out.
-    #[test]
-    fn any_life_is_orderly(steps in prop::collection::vec((0u8..16, 0usize..4, 0u64..6_000, 0.0f64..1.0), 1..300)) {
-        let mut stage = Stage::new();
-        let mut children: BTreeMap<Id, Child> = BTreeMap::new();
-        let mut terminated: Vec<Id> = Vec::new();
-        for (what, who, ms, chance) in steps {
-            let one = children.keys().nth(who % children.len().max(1)).copied();
-            let event = match (what, one) {
-                (0 | 1, _) => Event::Start,
-                (2, _) => Event::Stop,
-                (3, _) => Event::StopNow,
-                (4, _) => restart(),
-                (5, _) => Event::Restart("newer".into(), New),
-                (6, _) => reload(),
-                (7, _) => Event::Reload("memory".into(), Good),
-                (8, _) => Event::Condemned("hung".into()),
-                (9, Some(id)) if children[&id] == Child::Beside => Event::StandsBy(id),
-                (10 | 11, Some(id)) if children[&id] == Child::OnDuty => Event::Ready(id),
-                (12, Some(id)) if children[&id] == Child::OnDuty && terminated.contains(&id) => {
-                    children.insert(id, Child::Released);
-                    Event::Released(id)
-                }
-                (13, Some(id)) => { children.remove(&id); exit(id) }
-                _ => Event::Tick,
-            };
-            for effect in stage.machine.step(event, stage.now, chance) {
-                match effect {
-                    Effect::Spawn { id, go, .. } => {
-                        let child = if go { Child::OnDuty } else { Child::Beside };
-                        prop_assert_eq!(children.insert(id, child), None);
+/// What surrounds a machine: its children, and the versions it was to try.
+#[derive(Default)]
+struct Surroundings {
+    children: BTreeMap<Id, (Child, Which)>,
+    terminated: Vec<Id>,
+    killed: Vec<Id>,
+    tried: Number,
+    ended: Vec<Number>,
+}
+
+impl Surroundings {
+    fn another(&mut self) -> Which {
+        self.tried += 1;
+        Which::New(self.tried)
+    }
+
+    fn event(&mut self, what: u8, who: usize) -> Event {
+        let one = self.children.keys().nth(who % self.children.len().max(1)).copied();
+        let is = |id: &Id, child| self.children[id].0 == child;
+        match (what, one) {
+            (0 | 1, _) => Event::Start,
+            (2, _) => Event::Stop,
+            (3, _) => Event::StopNow,
+            (4, _) => restart(),
+            (5, _) => Event::Restart("newer".into(), self.another()),
+            (6, _) => Event::Reload("newer".into(), self.another()),
+            (7, _) => memory(),
+            (8, _) => Event::Condemned("hung".into()),
+            (9, Some(id)) if is(&id, Child::Beside) => Event::StandsBy(id),
+            (10 | 11, Some(id)) if is(&id, Child::OnDuty) => Event::Ready(id),
+            (12, Some(id)) if is(&id, Child::OnDuty) && self.terminated.contains(&id) => Event::Released(id),
+            (13, Some(id)) => exit(id),
+            (14, Some(id)) => Event::Exited(id, Exit { code: Some(42), how: "exited with code 42".into() }),
+            _ => Event::Tick,
+        }
+    }
+
+    /// Never two on duty, no signal to nobody, no version kept that is not the one on duty or has just ended, none
+    /// with two ends.
+    fn take(&mut self, event: &Event, effects: Vec<Effect>) -> Result<(), TestCaseError> {
+        let before = self.children.clone();
+        match event {
+            Event::Exited(id, _) => drop(self.children.remove(id)),
+            Event::Released(id) => self.children.get_mut(id).unwrap().0 = Child::Released,
+            _ => {}
+        }
+        for effect in effects {
+            match effect {
+                Effect::Spawn { id, which, go } => {
+                    let child = if go { Child::OnDuty } else { Child::Beside };
+                    prop_assert_eq!(self.children.insert(id, (child, which)), None);
+                    if let Which::New(number) = which {
+                        prop_assert_eq!(number, self.tried, "only the newest is tried");
+                        prop_assert!(!self.ended.contains(&number));
                     }
-                    Effect::Go(id) => prop_assert_eq!(children.insert(id, Child::OnDuty), Some(Child::Beside)),
-                    Effect::Terminate(id) => { prop_assert!(children.contains_key(&id)); terminated.push(id); }
-                    Effect::Kill(id) => prop_assert!(children.contains_key(&id), "a signal to nobody"),
-                    Effect::Kept | Effect::Refused(_) => {}
                 }
+                Effect::Go(id) => {
+                    let child = self.children.get_mut(&id).unwrap();
+                    prop_assert_eq!(std::mem::replace(&mut child.0, Child::OnDuty), Child::Beside);
+                }
+                Effect::Terminate(id) => {
+                    prop_assert!(self.children.contains_key(&id));
+                    self.terminated.push(id);
+                }
+                Effect::Kill(id) => {
+                    prop_assert!(self.children.contains_key(&id), "a signal to nobody");
+                    self.killed.push(id);
+                }
+                Effect::Kept(number) => {
+                    prop_assert!(before.values().any(|child| *child == (Child::OnDuty, Which::New(number))));
+                    prop_assert!(!self.ended.contains(&number));
+                    self.ended.push(number);
+                }
+                Effect::Refused(number, why) => {
+                    prop_assert!(!why.is_empty() && !self.ended.contains(&number));
+                    self.ended.push(number);
+                }
+                Effect::NotReplaced(why) => prop_assert!(!why.is_empty()),
             }
-            let on_duty = children.values().filter(|child| **child == Child::OnDuty).count();
-            prop_assert!(on_duty <= 1, "two on duty: {:?}", children);
-            prop_assert!(stage.machine.restarts() == 0 || stage.machine.reason().is_some(), "a restart without a reason");
-            match stage.machine.state() {
-                State::Stopped => prop_assert!(children.is_empty()),
-                State::Backoff => prop_assert!(on_duty == 0 && stage.machine.wake_at().is_some()),
-                State::Starting | State::Reloading | State::Switching => prop_assert!(on_duty == 1 && stage.machine.wake_at().is_some()),
-                State::Stopping(_) => prop_assert!(!children.is_empty() && stage.machine.wake_at().is_some()),
+        }
+        let on_duty = self.children.values().filter(|child| child.0 == Child::OnDuty).count();
+        prop_assert!(on_duty <= 1, "two on duty: {:?}", self.children);
+        Ok(())
+    }
+
+    fn on_duty(&self) -> usize {
+        self.children.values().filter(|child| child.0 == Child::OnDuty).count()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    /// Whatever happens: what [`Surroundings::take`] says, every restart has a reason, no state is without a way out,
+    /// and the newest version that was to be tried always ends kept or refused.
+    #[test]
+    fn any_life_is_orderly(
+        steps in prop::collection::vec((0u8..16, 0usize..4, 0u64..6_000, 0.0f64..1.0), 1..300),
+        stands_by: bool,
+        autorestart: bool,
+    ) {
+        let mut stage = Stage::new();
+        stage.machine.set_rules(Rules { stands_by, autorestart, ..rules() });
+        let mut around = Surroundings::default();
+        for (what, who, ms, chance) in steps {
+            let event = around.event(what, who);
+            let runs = !matches!(stage.machine.state(), State::Stopped | State::Stopping(None));
+            let tried = matches!(event, Event::Restart(_, Which::New(_)) | Event::Reload(_, Which::New(_)));
+            if tried && !runs {
+                // There is nothing to try it on: it is what is started next.
+                around.ended.push(around.tried);
+            }
+            let effects = stage.machine.step(event.clone(), stage.now, chance);
+            around.take(&event, effects)?;
+            let (machine, on_duty) = (&stage.machine, around.on_duty());
+            prop_assert!(machine.restarts() == 0 || machine.reason().is_some(), "a restart without a reason");
+            match machine.state() {
+                State::Stopped => prop_assert!(around.children.is_empty()),
+                State::Backoff => prop_assert!(on_duty == 0 && machine.wake_at().is_some()),
+                State::Starting | State::Switching => prop_assert!(on_duty == 1 && machine.wake_at().is_some()),
+                State::Reloading => prop_assert!(on_duty == 1 && machine.wake_at().is_some()),
+                State::Stopping(_) => prop_assert!(!around.children.is_empty() && machine.wake_at().is_some()),
                 State::Online => prop_assert!(on_duty == 1),
             }
             stage.after(ms);
         }
-        // Left alone, with children that obey, it comes to rest.
+        // Left alone, with children that do what they are told, it comes to rest: online, or stopped.
+        for _ in 0..100 {
+            let next = around.children.iter().next().map(|(id, (child, _))| match child {
+                _ if around.killed.contains(id) || around.terminated.contains(id) => exit(*id),
+                Child::Beside => Event::StandsBy(*id),
+                Child::OnDuty => Event::Ready(*id),
+                Child::Released => exit(*id),
+            });
+            let event = next.unwrap_or(Event::Tick);
+            let effects = stage.machine.step(event.clone(), stage.now, 0.5);
+            around.take(&event, effects)?;
+            let effects = stage.machine.step(Event::Tick, stage.now, 0.5);
+            around.take(&Event::Tick, effects)?;
+            stage.after(1000);
+        }
+        prop_assert!(matches!(stage.machine.state(), State::Online | State::Stopped), "{:?}", stage.machine);
+        prop_assert!(around.tried == 0 || around.ended.contains(&around.tried), "the newest version has no end: {:?}", stage.machine);
+        // And stopped at once, it stops.
         let _ = stage.machine.step(Event::StopNow, stage.now, 0.0);
-        for id in children.into_keys() {
+        for id in around.children.into_keys() {
             let _ = stage.machine.step(exit(id), stage.now, 0.0);
         }
         prop_assert_eq!(stage.machine.state(), State::Stopped);

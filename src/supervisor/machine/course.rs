@@ -1,0 +1,184 @@
+//! What children do by themselves, what time brings, and what follows in each state.
+
+use super::*;
+
+impl Machine {
+    pub(super) fn stands_by(&mut self, id: Id, now: Instant) -> Effects {
+        let Some(standby) = self.standby.as_mut().filter(|standby| standby.id == id) else {
+            return Vec::new();
+        };
+        standby.ready = true;
+        if self.state == State::Reloading { self.terminate(State::Switching, now) } else { Vec::new() }
+    }
+
+    pub(super) fn ready(&mut self, id: Id, now: Instant) -> Effects {
+        if self.state != State::Starting || self.duty.as_ref().is_none_or(|duty| duty.id != id) {
+            return Vec::new();
+        }
+        self.enter(State::Online, now, None);
+        self.stable_at = Some(now + self.rules.min_uptime);
+        match self.pending.take() {
+            Some((why, which)) => self.reload(why, which, now),
+            None => Vec::new(),
+        }
+    }
+
+    pub(super) fn released(&mut self, id: Id, now: Instant) -> Effects {
+        if self.duty.as_ref().is_none_or(|duty| duty.id != id) {
+            return Vec::new();
+        }
+        match self.state {
+            State::Switching | State::Stopping(Some(_)) => {
+                self.duty = None;
+                self.leaving.push((id, now + self.rules.kill_timeout));
+                self.follow(now)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The place on duty is free, and somebody was to follow.
+    fn follow(&mut self, now: Instant) -> Effects {
+        match (self.state, self.standby.take()) {
+            (_, Some(standby)) => {
+                self.restarts += 1;
+                self.reason = Some(standby.why);
+                self.begin(standby.id, standby.which, now);
+                vec![Effect::Go(standby.id)]
+            }
+            (State::Stopping(Some(which)), None) => self.again(which, now),
+            _ => self.settle(now),
+        }
+    }
+
+    pub(super) fn exited(&mut self, id: Id, exit: Exit, now: Instant, chance: f64) -> Effects {
+        self.leaving.retain(|(leaving, _)| *leaving != id);
+        if let Some(standby) = self.standby.take_if(|standby| standby.id == id) {
+            return self.lost_standby(&standby, exit.how, now);
+        }
+        let Some(duty) = self.duty.take_if(|duty| duty.id == id) else { return self.settle(now) };
+        match self.state {
+            State::Starting | State::Online | State::Reloading => self.crashed(duty, exit, now, chance),
+            _ => self.follow(now),
+        }
+    }
+
+    fn lost_standby(&mut self, standby: &Standby, how: String, now: Instant) -> Effects {
+        match self.state {
+            State::Reloading => self.state = State::Online,
+            State::Switching => {
+                self.reason = Some(standby.why.clone());
+                self.state = State::Stopping(Some(Which::Good));
+            }
+            _ => {}
+        }
+        if let Some(refused) = standby.which.refused(&how) {
+            return vec![refused];
+        }
+        self.in_vain = self.in_vain.saturating_add(1);
+        self.rests_until = Some(now + self.rules.policy.delay(self.in_vain.saturating_add(1), 0.0));
+        vec![Effect::NotReplaced(how)]
+    }
+
+    fn crashed(&mut self, duty: Duty, exit: Exit, now: Instant, chance: f64) -> Effects {
+        let stable = self.state != State::Starting && self.stable_at.take().is_none();
+        self.unstable = if stable { 1 } else { self.unstable.saturating_add(1) };
+        let meant = duty.verdict.is_none() && exit.code.is_some_and(|code| self.is_meant(code));
+        let over = meant || (duty.verdict.is_none() && !self.rules.autorestart && duty.which == Which::Good);
+        let how = duty.verdict.unwrap_or(exit.how);
+        self.reason = Some(how.clone());
+        if let Some(standby) = &mut self.standby {
+            standby.why.clone_from(&how);
+        }
+        let mut effects = Vec::new();
+        match duty.which {
+            Which::Good => {}
+            Which::New(number) if meant => effects.push(Effect::Kept(number)),
+            Which::New(number) => {
+                effects.push(Effect::Refused(number, how.clone()));
+                self.reason = Some(format!("the new version {how}; the last good one is back"));
+                // What ended was not the good version: that one starts with a clean record.
+                self.unstable = 1;
+            }
+        }
+        effects.extend(match (&self.standby, self.pending.take_if(|_| meant || duty.which == Which::Good)) {
+            (Some(_), _) => self.follow(now),
+            // Nothing is left to protect from it.
+            (None, Some((why, which))) => {
+                self.reason = Some(why);
+                self.again(which, now)
+            }
+            (None, None) if over => {
+                self.enter(State::Stopping(None), now, None);
+                self.settle(now)
+            }
+            (None, None) => self.come_back(now, chance),
+        });
+        effects
+    }
+
+    /// Whether who ends with this code wants to stay away.
+    fn is_meant(&self, code: i32) -> bool {
+        self.rules.stop_exit_codes.contains(&code) || (code == 0 && !self.rules.autorestart)
+    }
+
+    fn come_back(&mut self, now: Instant, chance: f64) -> Effects {
+        match self.rules.policy.delay(self.unstable, chance) {
+            Duration::ZERO => self.again(Which::Good, now),
+            delay => {
+                self.enter(State::Backoff, now, Some(delay));
+                Vec::new()
+            }
+        }
+    }
+
+    /// Stopped, once nobody is left.
+    pub(super) fn settle(&mut self, now: Instant) -> Effects {
+        if self.state == State::Stopping(None) && self.duty.is_none() && self.leaving.is_empty() {
+            self.enter(State::Stopped, now, None);
+        }
+        Vec::new()
+    }
+
+    pub(super) fn tick(&mut self, now: Instant) -> Effects {
+        let mut effects = Vec::new();
+        for (id, due) in self.leaving.iter_mut().filter(|(_, due)| *due <= now) {
+            *due = now + KILL_AGAIN;
+            effects.push(Effect::Kill(*id));
+        }
+        if let Some(late) = self.standby.take_if(|standby| !standby.ready && standby.due <= now) {
+            effects.push(self.see_off(late.id, now));
+            effects.extend(self.lost_standby(&late, self.never_ready(), now));
+        }
+        if self.stable_at.take_if(|at| *at <= now).is_some() {
+            self.unstable = 0;
+            let proved = self.duty.as_mut().map(|duty| std::mem::replace(&mut duty.which, Which::Good));
+            effects.extend(proved.and_then(|which| match which {
+                Which::Good => None,
+                Which::New(number) => Some(Effect::Kept(number)),
+            }));
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            effects.extend(self.overdue(now));
+        }
+        effects
+    }
+
+    fn overdue(&mut self, now: Instant) -> Effects {
+        self.deadline = None;
+        match (self.state, &self.duty) {
+            (State::Backoff, _) => self.again(Which::Good, now),
+            (State::Starting, Some(duty)) if duty.verdict.is_none() => self.condemn(self.never_ready(), now),
+            (_, Some(duty)) => {
+                // Asked again should it not have helped: there is no state without a way out.
+                self.deadline = Some(now + KILL_AGAIN);
+                vec![Effect::Kill(duty.id)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn never_ready(&self) -> String {
+        format!("was not ready within {:?}", self.rules.listen_timeout)
+    }
+}

@@ -1,0 +1,97 @@
+//! Orders: each waits for its effect, says what it did, and has a right exit code.
+
+use crate::program::{Supervisor, chatctl, stderr, until};
+use std::{fs, path::Path};
+
+/// The exit code of an order, and what it said.
+fn order(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = chatctl(folder, arguments);
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output))
+}
+
+#[test]
+fn orders_wait_for_their_effect_and_one_is_enough_at_a_time() {
+    let supervisor = Supervisor::start("min_uptime = \"2s\"");
+    let folder = supervisor.dir.path();
+    let order = |arguments: &[&str]| order(folder, arguments);
+    let child = supervisor.child();
+    assert_eq!(order(&["restart"]).0, Some(0));
+    assert_ne!(supervisor.child(), child);
+    assert_eq!(order(&["stop", "chatting"]), (Some(0), "chatting: it is stopped\n".to_owned()));
+    assert_eq!(supervisor.app().unwrap()["pid"], serde_json::Value::Null);
+    assert!(order(&["reload"]).1.contains("it is stopped: start it"));
+    assert_eq!(order(&["start"]).0, Some(0));
+    assert_eq!(supervisor.app().unwrap()["state"], "online");
+    assert_eq!(order(&["stop", "nobody"]).0, Some(1));
+    std::thread::scope(|scope| {
+        let reload = scope.spawn(|| order(&["reload"]));
+        until("the reload to be under way", || {
+            order(&["start"]).1.contains("a reload is under way").then_some(())
+        });
+        assert_eq!(reload.join().unwrap().0, Some(0));
+    });
+    assert_eq!(order(&["shutdown"]).0, Some(0));
+    assert_eq!(order(&["status"]).0, Some(3));
+    assert!(supervisor.handshake().is_err());
+    let events = order(&["events", "--json", "-n", "100"]).1;
+    let whats: Vec<String> = events
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["what"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    for what in ["starting", "online", "restarting", "stopping", "stopped", "reloading", "kept"] {
+        assert!(whats.iter().any(|happened| happened == what), "{what} in {whats:?}");
+    }
+}
+
+/// A supervisor of one program, whether it comes up or not.
+fn program(command: &str, keys: &str) -> Supervisor {
+    let mut supervisor = Supervisor::prepare("");
+    let toml = format!("state_dir = \"state\"\n[[app]]\nname = \"chatting\"\ncommand = {command}\n{keys}\n");
+    fs::write(supervisor.path("chat.toml"), toml).unwrap();
+    supervisor.begin(Path::new(env!("CARGO_BIN_EXE_chatctl")));
+    supervisor
+}
+
+#[test]
+fn a_start_ends_a_backoff() {
+    let script = r#"["sh", "-c", "test -e mended && exec sleep 600; exit 3"]"#;
+    let supervisor = program(script, "restart_delay = \"1h\"\nmin_uptime = \"200ms\"");
+    let folder = supervisor.dir.path();
+    until("the backoff", || (supervisor.app()?["state"] == "waiting").then_some(()));
+    fs::write(supervisor.path("mended"), "").unwrap();
+    let (code, said) = order(folder, &["start"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("it is online, pid "), "{said}");
+    assert!(order(folder, &["start"]).1.contains("it is online already"));
+}
+
+#[test]
+fn an_order_for_who_ends_at_once_is_answered() {
+    let supervisor =
+        program(r#"["sh", "-c", "sleep 0.2; exit 42"]"#, "stop_exit_codes = [42]\nwait_ready = true");
+    until("its end", || (supervisor.app()?["state"] == "stopped").then_some(()));
+    for what in ["start", "restart"] {
+        let (code, said) = order(supervisor.dir.path(), &[what]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("exited with code 42"), "{said}");
+    }
+}
+
+#[test]
+fn two_who_stop_it_wait_for_the_same_end() {
+    let script = r#"["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"]"#;
+    let supervisor = program(script, "kill_timeout = \"2s\"");
+    let folder = supervisor.dir.path();
+    until("it to be deaf", || {
+        fs::read_to_string(supervisor.path("state/logs/chatting.log")).ok()?.contains("deaf").then_some(())
+    });
+    std::thread::scope(|scope| {
+        let stops = [(); 2].map(|()| scope.spawn(|| order(folder, &["stop"])));
+        for stop in stops {
+            assert_eq!(stop.join().unwrap(), (Some(0), "chatting: it is stopped\n".to_owned()));
+        }
+    });
+    assert_eq!(order(folder, &["stop"]), (Some(0), "chatting: it is stopped already\n".to_owned()));
+}
