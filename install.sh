@@ -9,7 +9,9 @@ Usage: ./install.sh [--prefix DIR]
   --prefix DIR   install to DIR/bin [default: /usr/local as root, else ~/.local]
   --help         show this
 
+Shell completions, man pages and the JSON schema of chat.toml go to DIR/share.
 A chat.toml is put to /etc/chatctl (root) or ~/.config/chatctl (user), unless there is one already.
+With DESTDIR set, everything goes below it: for packages and images.
 TEXT
 }
 
@@ -28,6 +30,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 case "$prefix" in /*) ;; *) prefix="$PWD/$prefix" ;; esac
+dest="${DESTDIR:-}"
 
 cd "$(dirname "$0")"
 
@@ -47,25 +50,39 @@ version=$(cargo --version | cut -d' ' -f2)
 oldest=$(printf '%s\n1.95.0\n' "$version" | sort -V | head -n1)
 [ "$oldest" = 1.95.0 ] || fail "cargo is $version, but 1.95 or later is needed: rustup update"
 
-mkdir -p "$prefix/bin" 2>/dev/null || fail "cannot write to $prefix/bin: choose another --prefix"
-[ -w "$prefix/bin" ] || fail "cannot write to $prefix/bin: choose another --prefix"
+mkdir -p "$dest$prefix/bin" 2>/dev/null || fail "cannot write to $dest$prefix/bin: choose another --prefix"
+[ -w "$dest$prefix/bin" ] || fail "cannot write to $dest$prefix/bin: choose another --prefix"
 
 echo "Building chatctl (a few minutes the first time) ..."
 cargo build --release --locked
 
 # Moved into place whole: a running chatctl keeps its file, and a supervisor sees one change.
-staged="$prefix/bin/.chatctl.$$"
+program="$dest$prefix/bin/chatctl"
+staged="$dest$prefix/bin/.chatctl.$$"
 trap 'rm -f "$staged"' EXIT
 install -m 755 "${CARGO_TARGET_DIR:-target}/release/chatctl" "$staged"
-mv -f "$staged" "$prefix/bin/chatctl"
-echo "Installed $prefix/bin/chatctl"
+mv -f "$staged" "$program"
+echo "Installed $program"
 
-if [ -e "$config/chat.toml" ]; then
-  echo "Kept      $config/chat.toml"
+# What shells, man and editors know of it, of this very version.
+share="$dest$prefix/share"
+bash_completions="$share/bash-completion/completions"
+zsh_completions="$share/zsh/site-functions"
+fish_completions="$share/fish/vendor_completions.d"
+mkdir -p "$bash_completions" "$zsh_completions" "$fish_completions" "$share/chatctl"
+"$program" completions bash >"$bash_completions/chatctl"
+"$program" completions zsh >"$zsh_completions/_chatctl"
+"$program" completions fish >"$fish_completions/chatctl.fish"
+"$program" man "$share/man/man1"
+"$program" schema >"$share/chatctl/chat.schema.json"
+echo "Installed completions (bash, zsh, fish), man pages and the schema of chat.toml in $share"
+
+if [ -e "$dest$config/chat.toml" ]; then
+  echo "Kept      $dest$config/chat.toml"
 else
-  mkdir -p "$config"
-  install -m 644 chat.toml "$config/chat.toml"
-  echo "Installed $config/chat.toml"
+  mkdir -p "$dest$config"
+  install -m 644 chat.toml "$dest$config/chat.toml"
+  echo "Installed $dest$config/chat.toml"
 fi
 
 run=chatctl

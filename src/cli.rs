@@ -1,10 +1,17 @@
-//! The command line: types and help texts, no behaviour.
+//! The command line: types and help texts, no behaviour. The home of clap.
+
+mod complete;
+mod man;
+
+pub(crate) use complete::registration;
+pub(crate) use man::write_pages;
 
 use crate::config::Profile;
 use clap::{
-    Args, Parser, Subcommand,
+    Args, CommandFactory, Parser, Subcommand, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser},
 };
+use clap_complete::engine::ArgValueCompleter;
 use std::{net::SocketAddr, path::PathBuf};
 
 /// Run a Socket.IO chat in production: the server, its supervisor, its status.
@@ -18,6 +25,9 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write a chat.toml to begin with: every key with its default and what it is for
+    #[command(after_help = "Examples:\n  chatctl init\n  chatctl init /etc/chatctl/chat.toml --force")]
+    Init(Init),
     /// Run one chat server in the foreground: for development, and what the supervisor starts
     #[command(
         after_help = "Examples:\n  chatctl serve\n  chatctl serve --listen 127.0.0.1:4001 --profile react"
@@ -34,18 +44,25 @@ pub(crate) enum Command {
     )]
     Status(Status),
     /// Start apps that were stopped, as chat.toml and the program are now
+    #[command(after_help = "Examples:\n  chatctl start\n  chatctl start chatting web")]
     Start(Apps),
     /// Stop apps: clients are told, and what was accepted is delivered first
+    #[command(after_help = "Examples:\n  chatctl stop web\n  chatctl stop && chatctl start")]
     Stop(Apps),
     /// Stop apps and start them as chat.toml and the program are now
+    #[command(after_help = "Examples:\n  chatctl restart chatting\n  chatctl restart")]
     Restart(Apps),
     /// Put chat.toml and the program into force without a gap; what does not work changes nothing, or is taken back
     #[command(
         after_help = "The new version is loaded beside the old one, takes over, and is watched for min_uptime. When it \
-                      fails, the last good one comes back by itself.\nExit code: 0 it is in force, 1 it is not, and why."
+                      fails, the last good one comes back by itself.\nExit code: 0 it is in force, 1 it is not, and why.\n\n\
+                      Examples:\n  chatctl reload\n  chatctl reload chatting"
     )]
     Reload(Apps),
     /// Stop every app and the supervisor
+    #[command(
+        after_help = "Examples:\n  chatctl shutdown\n  chatctl shutdown --config /etc/chatctl/chat.toml"
+    )]
     Shutdown(ConfigArg),
     /// Show what the apps wrote
     #[command(
@@ -53,7 +70,25 @@ pub(crate) enum Command {
     )]
     Logs(Read),
     /// Show what happened to the apps, when and why
+    #[command(
+        after_help = "Examples:\n  chatctl events\n  chatctl events chatting -n 100\n  chatctl events -f --json"
+    )]
     Events(Read),
+    /// Print the JSON schema of chat.toml, for editors that complete and check
+    #[command(
+        after_help = "Examples:\n  chatctl schema > chat.schema.json\n\nThen the first line of chat.toml is: #:schema \
+                      ./chat.schema.json\n(Even Better TOML in VS Code, Taplo, tombi). `chatctl init` writes that line by \
+                      itself when install.sh has put a schema in place."
+    )]
+    Schema,
+    /// Print a shell's completions, the names of your apps among them
+    #[command(after_help = "install.sh puts them into place. By hand:\n  bash: chatctl completions bash > \
+                      ~/.local/share/bash-completion/completions/chatctl\n  zsh:  chatctl completions zsh > a folder of \
+                      $fpath/_chatctl\n  fish: chatctl completions fish > ~/.config/fish/completions/chatctl.fish")]
+    Completions(Completions),
+    /// Write the manual pages to a folder
+    #[command(hide = true)]
+    Man(Man),
     /// Keep an app's log and sockets; what the supervisor starts
     #[command(hide = true)]
     Keep(Keep),
@@ -63,6 +98,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Apps {
     /// The apps [default: all]
+    #[arg(add = ArgValueCompleter::new(complete::apps))]
     pub(crate) apps: Vec<String>,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
@@ -83,6 +119,7 @@ pub(crate) struct Keep {
 #[derive(Debug, Args)]
 pub(crate) struct Read {
     /// The apps [default: all]
+    #[arg(add = ArgValueCompleter::new(complete::apps))]
     pub(crate) apps: Vec<String>,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
@@ -102,14 +139,42 @@ pub(crate) struct Read {
 pub(crate) struct ConfigArg {
     /// The configuration file [default: ./chat.toml, else ~/.config/chatctl/chat.toml, else
     /// /etc/chatctl/chat.toml, else the built-in one]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// `chatctl init`.
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Where to write
+    #[arg(default_value = "chat.toml", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// `chatctl completions`.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_parser = PossibleValuesParser::new(complete::SHELLS))]
+    pub(crate) shell: String,
+}
+
+/// `chatctl man`.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The folder, made if need be
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) folder: PathBuf,
 }
 
 /// `chatctl serve`.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
     /// Which [[app]] of the configuration to be [default: the first that is enabled]
+    #[arg(add = ArgValueCompleter::new(complete::apps))]
     pub(crate) app: Option<String>,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
@@ -141,6 +206,7 @@ pub(crate) struct Supervise {
 #[derive(Debug, Args)]
 pub(crate) struct Status {
     /// Only this app
+    #[arg(add = ArgValueCompleter::new(complete::apps))]
     pub(crate) app: Option<String>,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
@@ -155,7 +221,9 @@ pub(crate) struct Status {
     pub(crate) logs: Option<usize>,
 }
 
-/// Reads the process's arguments; prints help or the usage error and exits (code 2) where they ask for it.
+/// Reads the process's arguments; prints help or the usage error and exits (code 2) where they ask for it. A shell that
+/// asks for completions is answered, and that is all.
 pub(crate) fn parse() -> Cli {
+    complete::answer(Cli::command);
     Cli::parse()
 }

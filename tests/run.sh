@@ -7,7 +7,9 @@ cd "$(dirname "$0")/.."
 missing=()
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
-command -v chromium >/dev/null || missing+=(chromium)
+for program in chromium fish zsh; do # the shells: for the tests of the completions
+  command -v "$program" >/dev/null || missing+=("$program")
+done
 if ((${#missing[@]})); then
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "tests/run.sh: missing: ${missing[*]}; install them, on Debian: sudo apt-get install ${missing[*]}" >&2

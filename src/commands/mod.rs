@@ -1,7 +1,9 @@
 //! One short file per subcommand: wiring only.
 
 mod act;
+mod init;
 mod keep;
+mod learn;
 mod log;
 mod read;
 mod serve;
@@ -24,6 +26,7 @@ use std::{
 /// Runs the command and gives the process's exit code.
 pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
     match cli.command {
+        Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(&args, inherited),
         Command::Supervise(args) => supervise::run(&args),
         Command::Status(args) => status::run(&args),
@@ -34,6 +37,9 @@ pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
         Command::Shutdown(args) => act::shut_down(&args),
         Command::Logs(args) => read::logs(&args),
         Command::Events(args) => read::events(&args),
+        Command::Schema => learn::schema(),
+        Command::Completions(args) => learn::completions(&args),
+        Command::Man(args) => learn::man(&args),
         Command::Keep(args) => keep::run(&args, inherited),
     }
 }

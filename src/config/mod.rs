@@ -5,8 +5,10 @@
 //! Keys keep the names of pm2's ecosystem file where pm2 has the thing.
 
 mod apps;
+mod documented;
 mod parse;
 mod read;
+pub(crate) mod schema;
 
 use std::{
     collections::BTreeMap,

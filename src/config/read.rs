@@ -136,8 +136,27 @@ pub(super) fn from_text(text: &str, file: Option<&Path>) -> Result<Config, Confi
     read(text, file.map(|file| around.here.join(file)), &around)
 }
 
+/// What reading a text shows of the reader itself: see [`super::schema`].
+pub(super) struct Examined {
+    pub(super) problems: Vec<Problem>,
+    /// Every key that was looked for, as section and key, whether it was there or not.
+    pub(super) known: Vec<(String, &'static str)>,
+}
+
+/// Reads a text for what the reader makes of it.
+pub(super) fn examine(text: &str) -> Examined {
+    let around = Surroundings::real();
+    let mut file = File { text, problems: Vec::new(), known: Vec::new() };
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in errors {
+        file.complain(error.span(), String::new(), error.message().to_owned());
+    }
+    config(&mut file, table.get_ref(), None, &Places { base: around.here.clone(), around: &around });
+    Examined { problems: file.problems, known: file.known }
+}
+
 fn read(text: &str, path: Option<PathBuf>, around: &Surroundings) -> Result<Config, ConfigError> {
-    let mut file = File { text, problems: Vec::new() };
+    let mut file = File { text, problems: Vec::new(), known: Vec::new() };
     let (table, errors) = DeTable::parse_recoverable(text);
     for error in errors {
         file.complain(error.span(), String::new(), error.message().to_owned());
@@ -177,6 +196,7 @@ impl Places<'_> {
 pub(super) struct File<'t> {
     text: &'t str,
     problems: Vec<Problem>,
+    known: Vec<(String, &'static str)>,
 }
 
 impl File<'_> {
@@ -236,7 +256,7 @@ impl<'t> Section<'t> {
         if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 
-    /// Complains of every key that nobody took.
+    /// Complains of every key that nobody took, and notes those that were.
     pub(super) fn finish(self, file: &mut File<'_>) {
         for (key, _) in self.table.into_iter().flatten() {
             let name = key.get_ref().as_ref();
@@ -244,6 +264,7 @@ impl<'t> Section<'t> {
                 file.complain(Some(key.span()), self.key(name), unknown(name, &self.known));
             }
         }
+        file.known.extend(self.known.iter().map(|key| (self.name.clone(), *key)));
     }
 }
 

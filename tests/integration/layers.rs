@@ -62,7 +62,7 @@ fn server_and_supervisor_never_import_each_other() {
 #[test]
 fn each_foreign_crate_has_one_home() {
     for (home, words) in [
-        ("cli.rs", &["clap::"][..]),
+        ("cli", &["clap::", "clap_complete::", "clap_mangen::"][..]),
         ("supervisor/watch.rs", &["notify::", "globset::"]),
         ("supervisor/memory.rs", &["sysinfo::"]),
         ("server/", &["socketioxide", "engineioxide", "tower_http::", "tokio_tungstenite"]),

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod command;
+mod install;
 mod layers;
+mod learn;
 mod orders;
 mod program;
 mod reload;
