@@ -13,19 +13,21 @@
 mod away;
 mod body;
 mod event;
+mod rate;
 mod rooms;
 mod text;
 
 pub(crate) use away::{Seat, Standing};
 pub(crate) use body::Body;
 pub(crate) use event::{Kind, Payload, parse};
+pub(crate) use rate::{Bucket, Rate};
 pub(crate) use text::WallTime;
 
 use crate::config::{Limits, Profile};
 use away::Away;
 use event::Request;
 use rooms::Rooms;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 /// A session, as the domain knows it.
 pub(crate) type MemberId = usize;
@@ -121,9 +123,41 @@ pub(crate) enum Refusal {
         /// The limit.
         max: usize,
     },
+    /// A client that sends too much too fast.
+    #[error("too fast: at most {max} a second; what is above is not taken, come back to it later")]
+    TooFast {
+        /// The limit.
+        max: u32,
+    },
+    /// A room in which too much is said.
+    #[error("too much is said in this room: at most {max} messages a second; try again later")]
+    RoomTooFast {
+        /// The limit.
+        max: u32,
+    },
     /// An event that this chat does not have.
     #[error("there is no such event; there are join_room, chatting, leave_room and exit_room")]
     UnknownEvent,
+}
+
+impl Refusal {
+    /// The key of `[limits]` that it is about, where the chat itself has judged.
+    pub(crate) fn limit(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::TooLong { key: "name", .. } => "max_name",
+            Self::TooLong { .. } => "max_room",
+            Self::TooManyRooms { .. } => "max_rooms_per_socket",
+            Self::RoomTooFast { .. } => "room_messages_per_second",
+            _ => return None,
+        })
+    }
+}
+
+/// When something happens: for people, and for measuring.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) at: Instant,
+    pub(crate) wall: WallTime,
 }
 
 /// One consequence of an event; to be carried out in the order given.
@@ -166,13 +200,13 @@ impl Chat {
         identity: &Identity,
         kind: Kind,
         payload: &Payload,
-        now: WallTime,
+        now: Now,
     ) -> Result<Vec<Effect>, Refusal> {
         match event::read(self.profile, &self.limits, identity, kind, payload)? {
             Request::Join { room, name, announce, mem_cnt } => {
                 self.join(member, room, name, announce, mem_cnt)
             }
-            Request::Chat { room, name, msg } => Ok(self.chat(&room, &name, &msg, now)),
+            Request::Chat { room, name, msg } => self.chat(&room, &name, &msg, now),
             Request::Leave { room, name, mem_cnt } => Ok(self.leave(member, &room, &name, mem_cnt)),
             Request::Exit { room, sender, target, mem_cnt } => {
                 Ok(self.exit(&room, &sender, &target, mem_cnt))
@@ -205,9 +239,13 @@ impl Chat {
         Ok(effects)
     }
 
-    fn chat(&self, room: &RoomId, name: &str, msg: &Payload, now: WallTime) -> Vec<Effect> {
-        let body = Body::message(msg, name, now, self.rooms.count(room));
-        vec![Effect::Say(room.clone(), "chatting", body)]
+    fn chat(&mut self, room: &RoomId, name: &str, msg: &Payload, now: Now) -> Result<Vec<Effect>, Refusal> {
+        let rate = self.limits.room_messages;
+        if !self.rooms.may_speak(room, rate, now.at) {
+            return Err(Refusal::RoomTooFast { max: rate.per_second });
+        }
+        let body = Body::message(msg, name, now.wall, self.rooms.count(room));
+        Ok(vec![Effect::Say(room.clone(), "chatting", body)])
     }
 
     fn leave(

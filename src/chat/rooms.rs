@@ -1,23 +1,31 @@
 //! Who is in which room under which name: the membership table.
 
-use super::{MemberId, RoomId};
+use super::{Bucket, MemberId, Rate, RoomId};
 use indexmap::IndexMap;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 /// All rooms with their members. A room exists as long as it has one.
 ///
 /// Joining, leaving and counting are O(1) in the size of the room; the two directions never disagree.
 #[derive(Debug, Default)]
 pub(super) struct Rooms {
-    rooms: HashMap<RoomId, IndexMap<MemberId, Arc<str>>>,
+    rooms: HashMap<RoomId, Room>,
     /// The other direction; a socket is in few rooms, so a list serves.
     of: HashMap<MemberId, Vec<RoomId>>,
+}
+
+/// One of them.
+#[derive(Debug, Default)]
+struct Room {
+    members: IndexMap<MemberId, Arc<str>>,
+    /// What may be said in it.
+    pace: Bucket,
 }
 
 impl Rooms {
     /// Puts the member in the room; one that is there already only changes its name.
     pub(super) fn join(&mut self, member: MemberId, room: RoomId, name: Arc<str>) {
-        if self.rooms.entry(room.clone()).or_default().insert(member, name).is_none() {
+        if self.rooms.entry(room.clone()).or_default().members.insert(member, name).is_none() {
             self.of.entry(member).or_default().push(room);
         }
     }
@@ -43,16 +51,16 @@ impl Rooms {
     }
 
     fn drop_from(&mut self, member: MemberId, room: &RoomId) -> Option<Arc<str>> {
-        let members = self.rooms.get_mut(room)?;
-        let name = members.swap_remove(&member)?;
-        if members.is_empty() {
+        let there = self.rooms.get_mut(room)?;
+        let name = there.members.swap_remove(&member)?;
+        if there.members.is_empty() {
             self.rooms.remove(room);
         }
         Some(name)
     }
 
     pub(super) fn contains(&self, member: MemberId, room: &RoomId) -> bool {
-        self.rooms.get(room).is_some_and(|members| members.contains_key(&member))
+        self.rooms.get(room).is_some_and(|room| room.members.contains_key(&member))
     }
 
     /// The rooms the member is in, in the order it joined them.
@@ -62,12 +70,17 @@ impl Rooms {
 
     /// The members of the room that go by this name.
     pub(super) fn named(&self, room: &RoomId, name: &str) -> Vec<MemberId> {
-        let members = self.rooms.get(room).into_iter().flatten();
+        let members = self.rooms.get(room).map(|room| &room.members).into_iter().flatten();
         members.filter(|(_, n)| &***n == name).map(|(member, _)| *member).collect()
     }
 
     pub(super) fn count(&self, room: &RoomId) -> usize {
-        self.rooms.get(room).map_or(0, IndexMap::len)
+        self.rooms.get(room).map_or(0, |room| room.members.len())
+    }
+
+    /// Whether one more message may be said in the room; into one that nobody hears, always.
+    pub(super) fn may_speak(&mut self, room: &RoomId, rate: Rate, now: Instant) -> bool {
+        self.rooms.get_mut(room).is_none_or(|room| room.pace.take(rate, now))
     }
 
     /// Rooms with at least one member.

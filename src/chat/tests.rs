@@ -2,18 +2,16 @@
 
 use super::*;
 use proptest::prelude::*;
+use std::time::Instant;
 
 const NOW: WallTime = WallTime { hour: 15, minute: 4 };
 
 fn limits() -> Limits {
-    Limits {
-        max_payload: 1 << 20,
-        max_queue: 64,
-        max_queue_bytes: 1 << 20,
-        max_name: 16,
-        max_room: 16,
-        max_rooms_per_socket: 3,
-    }
+    Limits { max_name: 16, max_room: 16, max_rooms_per_socket: 3, ..Limits::default() }
+}
+
+fn now() -> Now {
+    Now { at: Instant::now(), wall: NOW }
 }
 
 /// People with a handshake each, in a chat of one profile.
@@ -34,7 +32,7 @@ impl Stage {
         let (name, payload) = parse(&text, Vec::new()).unwrap();
         let kind = Kind::named(&name).ok_or(Refusal::UnknownEvent);
         let effects = kind
-            .and_then(|kind| self.chat.handle(who, &self.people[who], kind, &payload?, NOW))
+            .and_then(|kind| self.chat.handle(who, &self.people[who], kind, &payload?, now()))
             .map_err(|r| r.to_string())?;
         Ok(effects.iter().map(show).collect())
     }
@@ -263,7 +261,7 @@ fn attachments_go_where_their_placeholders_are() {
     let payload = parse(&place("0"), one()).unwrap().1.unwrap();
     let mut chat = Chat::new(Profile::Web, limits());
     let kim = Identity { name: Given::new("kim", 9), room: Given::new("r", 9) };
-    let effects = chat.handle(0, &kim, Kind::Chat, &payload, NOW).unwrap();
+    let effects = chat.handle(0, &kim, Kind::Chat, &payload, now()).unwrap();
     let [Effect::Say(_, "chatting", Body::Mixed(value, attachments))] = &effects[..] else {
         panic!("{effects:?}")
     };
@@ -369,7 +367,7 @@ proptest! {
             for event in ["join_room", "chatting", "leave_room", "exit_room"] {
                 if let Ok((_, Ok(payload))) = parse(&format!("[\"{event}\",{{{}}}]", fields.join(",")), Vec::new()) {
                     let kind = Kind::named(event).unwrap();
-                    let _ = Chat::new(profile, limits()).handle(0, &Identity::default(), kind, &payload, NOW);
+                    let _ = Chat::new(profile, limits()).handle(0, &Identity::default(), kind, &payload, now());
                 }
             }
         }

@@ -1,7 +1,9 @@
 //! Reading `[[app]]`.
 
 use super::{
-    App, Ask, Command, Probe, Profile, Watch, parse,
+    App, Ask, Command, Probe, Profile, Watch,
+    limits::networks,
+    parse,
     read::{File, Places, Section},
 };
 use std::{collections::BTreeMap, ops::Range, time::Duration};
@@ -46,6 +48,7 @@ fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Pl
         file.complain(Some(s.span.clone()), s.key("name"), "every app needs a name".to_owned());
     }
     let name = s.take(file, "name", String::new(), parse::app_name);
+    let trusted_proxies = s.take(file, "trusted_proxies", Vec::new(), networks);
     let command = command(file, &mut s, places);
     let has_listen = table.contains_key("listen");
     let wrong = match (&command, has_listen) {
@@ -65,6 +68,7 @@ fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Pl
     let app = App {
         name,
         listen,
+        trusted_proxies,
         enabled: s.take(file, "enabled", true, parse::boolean),
         profile: s.take(file, "profile", Profile::Local, parse::profile),
         max_memory_restart,

@@ -6,10 +6,14 @@
 
 mod apps;
 mod documented;
+mod limits;
+mod origin;
 mod parse;
 mod read;
 pub(crate) mod schema;
 
+use crate::chat::Rate;
+use ipnet::IpNet;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -17,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use origin::Origin;
 pub(crate) use read::ConfigError;
 
 /// The text of the shipped `chat.toml`.
@@ -42,12 +47,14 @@ pub(crate) struct Config {
 pub(crate) struct Server {
     /// The chat page.
     pub(crate) page: Page,
-    /// Origins that may connect; `*` is any.
-    pub(crate) cors_origins: Vec<String>,
+    /// Which pages may connect.
+    pub(crate) cors: Cors,
     /// Zone of the `time` of messages; `None`: the server's own.
     pub(crate) timezone: Option<jiff::tz::TimeZone>,
     /// Bounds.
     pub(crate) limits: Limits,
+    /// Addresses whose connections are not counted one by one.
+    pub(crate) exempt: Vec<IpNet>,
     /// How sessions survive a lost connection.
     pub(crate) recovery: Recovery,
     /// What newcomers are told of what was said before.
@@ -89,9 +96,46 @@ pub(crate) struct Page {
     pub(crate) dir: Option<PathBuf>,
 }
 
-/// `[limits]`: what one client may ask of the server.
+/// `[cors]`: which pages may connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Cors {
+    /// Those of these origins, and this server's own.
+    pub(crate) origins: Vec<Origin>,
+    /// Whether pages of named origins may send cookies.
+    pub(crate) credentials: bool,
+}
+
+impl Cors {
+    /// Whether pages of any origin may connect.
+    pub(crate) fn is_open(&self) -> bool {
+        self.origins.contains(&Origin::Any)
+    }
+
+    /// Whether pages of this one may.
+    pub(crate) fn allows(&self, origin: &str) -> bool {
+        self.origins.iter().any(|allowed| allowed.covers(origin))
+    }
+}
+
+/// `[limits]`: what clients may ask of the server; 0 connections, or messages a second: as many as they want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
+    /// Clients at once.
+    pub(crate) max_connections: usize,
+    /// Clients at once from one address; IPv6: from one /64.
+    pub(crate) max_connections_per_address: usize,
+    /// Clients at once under one name, as the handshake or the token says it.
+    pub(crate) max_connections_per_name: usize,
+    /// Events of one client.
+    pub(crate) messages: Rate,
+    /// Messages of one room.
+    pub(crate) room_messages: Rate,
+    /// Longest time from connecting to the whole head of a request, and to being connected to the chat.
+    pub(crate) handshake_timeout: Duration,
+    /// Longest time for the body of a request to arrive.
+    pub(crate) body_timeout: Duration,
+    /// Longest time a client may take nothing of what is sent to it.
+    pub(crate) stall_timeout: Duration,
     /// Bytes of one packet or one POST.
     pub(crate) max_payload: u64,
     /// Packets that may wait for one client before it is closed as too slow.
@@ -117,6 +161,8 @@ pub(crate) struct App {
     pub(crate) profile: Profile,
     /// Where it listens; `None`: it has a command, and that listens where it wants to.
     pub(crate) listen: Option<SocketAddr>,
+    /// Who may say where a connection really comes from: proxies before it.
+    pub(crate) trusted_proxies: Vec<IpNet>,
     /// The program it is, when it is not a chat server.
     pub(crate) command: Option<Command>,
     /// Memory ceiling in bytes, of the resident set; above it the app is restarted gracefully.

@@ -188,22 +188,6 @@ pub(super) fn globs(value: &DeValue<'_>) -> Parsed<Vec<String>> {
     Ok(globs)
 }
 
-/// `*`, or `scheme://host[:port]` as browsers write it.
-pub(super) fn origins(value: &DeValue<'_>) -> Parsed<Vec<String>> {
-    let origins = texts(value)?;
-    for origin in &origins {
-        let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-        let fits =
-            |host: &str| !host.is_empty() && !host.contains(['/', '*', ' ', '?', '#']) && host.is_ascii();
-        if origin != "*" && !host.is_some_and(fits) {
-            return Err(format!(
-                "{origin:?} is not an origin: write \"*\", or scheme://host[:port] without a path"
-            ));
-        }
-    }
-    Ok(origins)
-}
-
 /// An IANA name; `system` is the server's own.
 pub(super) fn timezone(value: &DeValue<'_>) -> Parsed<Option<jiff::tz::TimeZone>> {
     let name = text(value)?;

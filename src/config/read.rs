@@ -1,6 +1,11 @@
 //! Reading and checking chat.toml: all problems at once, each with line and key.
 
-use super::{Config, DEFAULT, History, Limits, Page, Recovery, Server, apps::apps, parse};
+use super::{
+    Config, DEFAULT, History, Page, Recovery, Server,
+    apps::apps,
+    limits::{self, bytes, count},
+    parse,
+};
 use crate::error::Failure;
 use std::{
     fmt,
@@ -311,13 +316,14 @@ fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>, state
     };
     section.finish(file);
     let mut section = top.section(file, "cors");
-    let cors_origins = section.take(file, "origins", vec!["*".to_owned()], parse::origins);
+    let cors = limits::cors(file, &mut section);
     section.finish(file);
     let mut section = top.section(file, "chat");
     let timezone = section.take(file, "timezone", None, parse::timezone);
     section.finish(file);
     let mut section = top.section(file, "limits");
-    let limits = limits(file, &mut section);
+    let limits = limits::limits(file, &mut section);
+    let exempt = limits::exempt(file, &mut section);
     section.finish(file);
     let mut section = top.section(file, "recovery");
     let recovery = recovery(file, &mut section, places, state_dir);
@@ -328,7 +334,7 @@ fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>, state
         keep: section.take(file, "keep", Duration::from_hours(24), parse::positive),
     };
     section.finish(file);
-    Server { page, cors_origins, timezone, limits, recovery, history }
+    Server { page, cors, timezone, limits, exempt, recovery, history }
 }
 
 fn recovery(
@@ -345,33 +351,6 @@ fn recovery(
         max_bytes: section.take(file, "max_bytes", 256 << 20, |value| bytes(value, 1 << 20, 1 << 40)),
         path: section
             .take(file, "path", state_dir.join("journal"), |value| Ok(places.path(&parse::text(value)?))),
-    }
-}
-
-fn bytes(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, String> {
-    let bytes = parse::size(value)?;
-    if (min..=max).contains(&bytes) {
-        Ok(bytes)
-    } else {
-        Err(format!("{bytes} bytes is not between {min} and {max}"))
-    }
-}
-
-fn count(value: &DeValue<'_>, min: u64, max: u64) -> Result<usize, String> {
-    parse::integer(value, min, max).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
-}
-
-fn limits(file: &mut File<'_>, section: &mut Section<'_>) -> Limits {
-    Limits {
-        max_payload: section.take(file, "max_payload", 1_000_000, |value| bytes(value, 1024, 1 << 30)),
-        max_queue: section.take(file, "max_queue", 8192, |value| count(value, 16, 1 << 20)),
-        max_queue_bytes: section.take(file, "max_queue_bytes", 32 << 20, |value| {
-            bytes(value, 1 << 16, 1 << 32).map(|n| usize::try_from(n).unwrap_or(usize::MAX))
-        }),
-        max_name: section.take(file, "max_name", 256, |value| count(value, 1, 4096)),
-        max_room: section.take(file, "max_room", 256, |value| count(value, 1, 4096)),
-        max_rooms_per_socket: section
-            .take(file, "max_rooms_per_socket", 100, |value| count(value, 1, 1 << 20)),
     }
 }
 

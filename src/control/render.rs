@@ -103,6 +103,10 @@ fn notes(page: &mut String, app: &AppStatus) {
         let _ =
             writeln!(page, "{}: {} clients closed as too slow since its start", app.name, app.slow_closed);
     }
+    if !app.turned_away.is_empty() {
+        let counts: Vec<_> = app.turned_away.iter().map(|(why, count)| format!("{count} by {why}")).collect();
+        let _ = writeln!(page, "{}: refused since its start: {}", app.name, counts.join(", "));
+    }
     if app.memory_limit_too_low {
         let limit = app.memory_limit_bytes.map(size).unwrap_or_default();
         let _ = writeln!(
@@ -171,6 +175,7 @@ mod tests {
             connections: 1234,
             rooms: 7,
             slow_closed: 0,
+            turned_away: Default::default(),
             refused: None,
             recovery: Recovery::default(),
             memory_limit_too_low: false,
@@ -216,10 +221,15 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  local
         app.recovery.trouble = Some("disk full".into());
         app.recovery.recovered = 7;
         app.slow_closed = 3;
+        app.turned_away = [("max_connections".to_owned(), 4), ("origins".to_owned(), 5)].into();
         app.recovery.refused = [("pruned".to_owned(), 2)].into();
         let page = render(&status(vec![app]), false);
         assert!(page.contains("degraded"), "{page}");
         assert!(page.contains("chatting: 3 clients closed as too slow since its start\n"), "{page}");
+        assert!(
+            page.contains("chatting: refused since its start: 4 by max_connections, 5 by origins\n"),
+            "{page}"
+        );
         assert!(page.contains("chatting: recovery is off, the chat goes on: disk full\n"), "{page}");
         assert!(
             page.contains("chatting: 7 sessions recovered since its start, 2 refused (pruned);"),

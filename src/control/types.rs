@@ -18,6 +18,9 @@ pub(crate) struct Stats {
     pub(crate) delivered: u64,
     /// Clients closed because they did not keep up.
     pub(crate) slow_closed: u64,
+    /// How often clients were refused something, by the key of chat.toml that says so.
+    #[serde(default)]
+    pub(crate) turned_away: BTreeMap<String, u64>,
     /// Seconds since the start.
     pub(crate) uptime_s: u64,
     /// How sessions survive.
@@ -122,6 +125,9 @@ pub(crate) struct AppStatus {
     /// Clients closed because they did not keep up, since its start.
     #[serde(default)]
     pub(crate) slow_closed: u64,
+    /// How often clients were refused something since its start, by the key of chat.toml that says so.
+    #[serde(default)]
+    pub(crate) turned_away: BTreeMap<String, u64>,
     /// How its sessions survive.
     #[serde(default)]
     pub(crate) recovery: Recovery,

@@ -8,7 +8,10 @@
 //! Against a client that sends faster than it can be served, a link has credit: with [`CREDIT`] of its events
 //! waiting, the edge reads no more from it. What waits is therefore bounded by the credit plus one read.
 
-use super::recovery::{Admission, Pid};
+use super::{
+    doors::Ticket,
+    recovery::{Admission, Pid},
+};
 use crate::chat::{Identity, MemberId};
 use futures_util::task::AtomicWaker;
 use std::{
@@ -75,6 +78,8 @@ pub(super) struct Link {
     pub(super) polling: Option<Box<Polling>>,
     living: Arc<Living>,
     counted: Mutex<Counted>,
+    /// What it was let in by, and how fast it may be.
+    pub(super) ticket: OnceLock<Ticket>,
 }
 
 /// How many links are in the chat: admitted, and not gone.
@@ -223,6 +228,7 @@ impl Link {
             polling,
             living,
             counted: Mutex::new(Counted::Not),
+            ticket: OnceLock::new(),
         })
     }
 
@@ -360,16 +366,22 @@ impl Link {
     /// The sequencer has dealt with one; at half the credit the transport is read on.
     pub(super) fn give_credit(&self) {
         if self.waiting.fetch_sub(1, AcqRel) == CREDIT / 2 {
-            self.reader.wake();
-            if let Some(polling) = &self.polling {
-                polling.credit.notify_waiters();
-            }
+            self.read_on();
+        }
+    }
+
+    /// Tells who reads the transport to look again whether it may.
+    pub(super) fn read_on(&self) {
+        self.reader.wake();
+        if let Some(polling) = &self.polling {
+            polling.credit.notify_waiters();
         }
     }
 
     /// Whether its transport may be read.
     pub(super) fn has_credit(&self) -> bool {
-        self.waiting.load(Acquire) < CREDIT
+        let paused = self.ticket.get().is_some_and(|ticket| ticket.pace.is_paused());
+        self.waiting.load(Acquire) < CREDIT && !paused
     }
 
     // --- what goes out

@@ -13,24 +13,32 @@
 //! nothing is dropped in silence. It must never import the supervisor: they meet as processes.
 
 mod assets;
+mod connection;
 mod control;
+mod cors;
 mod delivery;
+mod doors;
 mod edge;
 mod http;
 mod link;
 pub(crate) mod listener;
 mod outbox;
+mod pace;
 mod page;
 mod recovery;
 mod sequencer;
 mod socket;
+mod source;
 mod stats;
+mod transport;
 
 use crate::{
     chat::Chat,
     config::{self, Profile},
     error::Failure,
 };
+use connection::Entrance;
+use doors::Doors;
 use edge::Edge;
 use listener::Inherited;
 use outbox::Bounds;
@@ -65,6 +73,8 @@ const LATE: Duration = Duration::from_millis(800);
 pub(crate) struct Settings {
     pub(crate) profile: Profile,
     pub(crate) listen: SocketAddr,
+    /// Who may say for whom a connection or a request is.
+    pub(crate) trusted_proxies: Vec<ipnet::IpNet>,
     pub(crate) server: config::Server,
     /// The journal, where recovery is on.
     pub(crate) journal: PathBuf,
@@ -113,12 +123,20 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
     }
     // The journal has one writer: the server before this one has let go of it now.
     let stats = Arc::new(Stats::new());
-    let (io, edge, inbox) = engine(&settings, &stats)?;
-    let app = http::router(&settings, edge.clone(), inbox.clone());
+    let (limits, exempt) = (settings.server.limits, settings.server.exempt.clone());
+    let doors = Doors::new(limits, exempt, stats.clone());
+    let (io, edge, inbox) = engine(&settings, &stats, &doors)?;
+    let entrance = Entrance {
+        app: http::router(&settings, edge.clone(), inbox.clone()),
+        doors,
+        proxies: source::Proxies(settings.trusted_proxies.clone()),
+        handshake_timeout: limits.handshake_timeout,
+        stall_timeout: limits.stall_timeout,
+    };
     let control = inherited.control.map(|control| control::start(control, stats.clone(), inbox.clone()));
     let control = control.transpose().map_err(|error| cannot("serve the control API", error))?;
     let accepting = CancellationToken::new();
-    let accept = tokio::spawn(http::accept(listener, app, accepting.clone()));
+    let accept = tokio::spawn(connection::accept(listener, entrance, accepting.clone()));
 
     tracing::info!(profile = settings.profile.as_str(), "listening on http://{address}");
     notify(&[sd_notify::NotifyState::Ready]);
@@ -194,11 +212,16 @@ async fn ask(inbox: &Inbox, command: impl FnOnce(oneshot::Sender<()>) -> Command
     let _ = done.await;
 }
 
-fn engine(settings: &Settings, stats: &Arc<Stats>) -> Result<(SocketIo, Arc<Edge>, Inbox), Failure> {
+fn engine(
+    settings: &Settings,
+    stats: &Arc<Stats>,
+    doors: &Arc<Doors>,
+) -> Result<(SocketIo, Arc<Edge>, Inbox), Failure> {
     let limits = settings.server.limits;
     let max_payload = usize::try_from(limits.max_payload).unwrap_or(usize::MAX);
     let (service, io) = SocketIo::builder()
         .max_buffer_size(limits.max_queue + ENGINE_SLACK)
+        .connect_timeout(limits.handshake_timeout)
         .max_payload(limits.max_payload)
         .ws_read_buffer_size(READ_BUFFER)
         .ws_max_message_size(max_payload)
@@ -218,7 +241,7 @@ fn engine(settings: &Settings, stats: &Arc<Stats>) -> Result<(SocketIo, Arc<Edge
         sequencer.run(&commands);
     });
     started.map_err(|error| Failure::failed(format_args!("cannot start a thread: {error}")))?;
-    Ok((io, Edge::new(service, limits), inbox))
+    Ok((io, Edge::new(service, limits, settings.server.cors.clone(), doors.clone()), inbox))
 }
 
 /// Tells the supervisor or systemd; without one, nobody.

@@ -18,7 +18,7 @@ use super::{
     stats::Stats,
 };
 use crate::{
-    chat::{Body, Chat, Effect, Kind, MemberId, Payload, Refusal, WallTime},
+    chat::{Body, Chat, Effect, Kind, MemberId, Now, Payload, Refusal, WallTime},
     control::types,
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -291,6 +291,7 @@ impl Sequencer {
             }
             Err(refusal) => {
                 self.stats.refused.fetch_add(1, Relaxed);
+                refusal.limit().into_iter().for_each(|limit| self.stats.turn_away(limit));
                 tracing::debug!(member, name, %refusal, "refused");
                 self.steps.push(refuse(member, &name, &refusal, ack));
             }
@@ -394,7 +395,7 @@ impl Clock {
         Self { zone, minute: i64::MIN, now: WallTime { hour: 0, minute: 0 } }
     }
 
-    fn now(&mut self) -> WallTime {
+    fn now(&mut self) -> Now {
         let now = Timestamp::now();
         let minute = now.as_second().div_euclid(60);
         if minute != self.minute {
@@ -405,6 +406,6 @@ impl Clock {
                 minute: u8::try_from(local.minute()).unwrap_or(0),
             };
         }
-        self.now
+        Now { at: Instant::now(), wall: self.now }
     }
 }

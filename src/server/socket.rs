@@ -7,6 +7,7 @@
 
 use super::{
     link::Link,
+    pace::Verdict,
     recovery::Claim,
     sequencer::{Command, Event, Inbox},
 };
@@ -91,11 +92,18 @@ async fn register(socket: &SocketRef, claim: Claim, inbox: &Inbox) {
 
 fn take(packet: Packet, link: Arc<Link>, inbox: &Inbox) {
     let Packet { value, ack } = packet;
+    let verdict = link.judge();
+    if verdict == (Verdict::Refuse { tell: false }) && ack.is_none() {
+        return;
+    }
     let (text, attachments) = match &value {
         Value::Str(text, attachments) => (text.as_str(), attachments.iter().flatten().cloned().collect()),
         Value::Bytes(_) => ("", Vec::new()),
     };
-    let (name, payload) =
+    let (name, mut payload) =
         chat::parse(text, attachments).unwrap_or_else(|refusal: Refusal| (String::new(), Err(refusal)));
+    if let Some(max) = link.too_fast(verdict) {
+        payload = Err(Refusal::TooFast { max });
+    }
     inbox.push_event(Event { link, name, payload, ack });
 }

@@ -1,8 +1,13 @@
 //! The chat server's counters: written where things happen, read by `/stats`.
 
+use super::link::lock;
 use crate::control::types;
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    collections::BTreeMap,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
@@ -15,6 +20,7 @@ pub(super) struct Stats {
     pub(super) refused: AtomicU64,
     pub(super) delivered: AtomicU64,
     pub(super) slow_closed: AtomicU64,
+    turned_away: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Stats {
@@ -29,7 +35,13 @@ impl Stats {
             refused: zero(),
             delivered: zero(),
             slow_closed: zero(),
+            turned_away: Mutex::default(),
         }
+    }
+
+    /// Somebody was refused something, because of this key of chat.toml.
+    pub(super) fn turn_away(&self, why: &'static str) {
+        *lock(&self.turned_away).entry(why).or_default() += 1;
     }
 
     /// What they are now.
@@ -41,6 +53,10 @@ impl Stats {
             refused: self.refused.load(Relaxed),
             delivered: self.delivered.load(Relaxed),
             slow_closed: self.slow_closed.load(Relaxed),
+            turned_away: lock(&self.turned_away)
+                .iter()
+                .map(|(why, count)| ((*why).to_owned(), *count))
+                .collect(),
             uptime_s: self.started.elapsed().as_secs(),
             recovery,
         }

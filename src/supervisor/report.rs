@@ -36,6 +36,7 @@ impl Unit {
             connections: known.map_or(0, |(stats, _)| stats.connections),
             rooms: known.map_or(0, |(stats, _)| stats.rooms),
             slow_closed: known.map_or(0, |(stats, _)| stats.slow_closed),
+            turned_away: known.map_or_else(Default::default, |(stats, _)| stats.turned_away.clone()),
             refused: self.refusal.clone(),
             recovery: known.map_or_else(Default::default, |(stats, _)| stats.recovery.clone()),
             memory_limit_too_low: self.ceiling_too_low,

@@ -9,6 +9,8 @@ pub(super) struct ClientFrames {
     have: u8,
     /// Payload that is still to come.
     left: u64,
+    /// Frames since they were last counted.
+    frames: u32,
 }
 
 /// What was seen.
@@ -44,6 +46,11 @@ impl ClientFrames {
         seen
     }
 
+    /// Frames that began since this was last asked.
+    pub(super) fn count(&mut self) -> u32 {
+        std::mem::take(&mut self.frames)
+    }
+
     /// Begins the payload when the header is there.
     fn complete(&mut self, seen: &mut Seen) {
         let (opcode, masked) = (self.head[0] & 0x0f, self.head[1] & 0x80 != 0);
@@ -75,6 +82,7 @@ impl ClientFrames {
         }
         seen.pong |= opcode == PONG;
         self.have = 0;
+        self.frames = self.frames.saturating_add(1);
     }
 }
 

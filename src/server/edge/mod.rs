@@ -16,8 +16,14 @@ mod handshake;
 mod polling;
 mod stream;
 
-use super::link::{ClosePolling, Drain, Link, Living, Polling, lock};
-use crate::config::Limits;
+use super::{
+    cors,
+    doors::{Doors, Full, Ticket},
+    link::{ClosePolling, Drain, Link, Living, Polling, lock},
+    source::Source,
+    transport::Transport,
+};
+use crate::config::{Cors, Limits};
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -32,6 +38,7 @@ use socketioxide::service::SocketIoService;
 use std::{
     collections::HashMap,
     convert::Infallible,
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicBool, Ordering::*},
@@ -39,7 +46,6 @@ use std::{
     time::Duration,
 };
 use stream::EdgeStream;
-use tokio::net::TcpStream;
 use tower_service::Service;
 
 /// So many are told to go at once, and the pause before the next: 10,000 in a second, as many as can come back. Of more
@@ -48,6 +54,9 @@ const GOODBYES: usize = 500;
 const GOODBYE_PAUSE: Duration = Duration::from_millis(50);
 const GOODBYE_PAUSES: usize = 40;
 
+/// Of a request that did not come by the listener.
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// The engine, as the edge calls it.
 pub(super) type Engine = SocketIoService<NotFoundService>;
 
@@ -55,6 +64,8 @@ pub(super) type Engine = SocketIoService<NotFoundService>;
 pub(super) struct Edge {
     engine: Engine,
     limits: Limits,
+    cors: Cors,
+    doors: Arc<Doors>,
     /// Polling sessions by id: their later requests, and upgrades, name nothing else.
     sessions: Mutex<HashMap<Box<str>, Weak<Link>>>,
     /// All sessions, and how many of them live.
@@ -68,10 +79,12 @@ pub(super) struct Edge {
 
 impl Edge {
     /// An edge before this engine.
-    pub(super) fn new(engine: Engine, limits: Limits) -> Arc<Self> {
+    pub(super) fn new(engine: Engine, limits: Limits, cors: Cors, doors: Arc<Doors>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             engine,
             limits,
+            cors,
+            doors,
             sessions: Mutex::default(),
             all: Mutex::default(),
             living: Arc::default(),
@@ -95,9 +108,10 @@ impl Edge {
     }
 
     /// A link for a session that opens.
-    fn link(&self, handshake: &Handshake, polling: Option<Box<Polling>>) -> Arc<Link> {
+    fn link(&self, handshake: &Handshake, ticket: Ticket, polling: Option<Box<Polling>>) -> Arc<Link> {
         let identity = handshake.identity(&self.limits);
         let link = Link::new(identity, handshake.eio3, polling, self.living.clone());
+        let _ = link.ticket.set(ticket);
         if handshake.modern {
             link.seen_modern();
         }
@@ -107,6 +121,12 @@ impl Edge {
         }
         all.push(Arc::downgrade(&link));
         link
+    }
+
+    /// Lets a session in that opens with this request.
+    fn admit(&self, request: &Request, handshake: &Handshake) -> Result<Ticket, Full> {
+        let source = request.extensions().get::<Source>().map_or(NOWHERE, |source| source.0);
+        self.doors.enter(source, &handshake.identity(&self.limits))
     }
 
     /// How many sessions live.
@@ -159,7 +179,10 @@ impl Edge {
         }
         let known = handshake.sid.as_deref().map(|sid| self.find(sid));
         let (link, upgrades) = match known {
-            None => (self.link(&handshake, None), false),
+            None => match self.admit(&request, &handshake) {
+                Ok(ticket) => (self.link(&handshake, ticket, None), false),
+                Err(full) => return turned_away(full),
+            },
             Some(Some(link)) if !link.is_websocket() => (link, true),
             Some(Some(_)) => return refuse(3, "Bad request"),
             Some(None) => return refuse(1, "Session ID unknown"),
@@ -170,7 +193,7 @@ impl Edge {
         drop(request);
         tokio::spawn(async move {
             let Ok(upgraded) = upgraded.await else { return };
-            let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+            let Ok(parts) = upgraded.downcast::<TokioIo<Transport>>() else {
                 tracing::error!("an upgraded connection is not the stream it came in by; closed");
                 return;
             };
@@ -210,6 +233,10 @@ impl ClosePolling for Edge {
 
 /// Every request to `/socket.io/`.
 pub(super) async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Infallible> {
+    if !cors::admits(&edge.cors, request.headers()) {
+        edge.doors.turn_away("origins");
+        return Ok(forbidden());
+    }
     Ok(match Handshake::read(request.uri()) {
         Some(Handshake { sid: None, .. }) if edge.draining.load(Acquire) => restarting(),
         Some(handshake) if handshake.websocket => edge.upgrade(request, handshake),
@@ -223,6 +250,22 @@ pub(super) async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> R
 fn refuse(code: u8, message: &str) -> Response {
     let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
     (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// To pages that may not connect.
+fn forbidden() -> Response {
+    let body = r#"{"code":4,"message":"pages of this origin may not connect: see [cors] origins"}"#;
+    (StatusCode::FORBIDDEN, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// To those for whom there is no room: they try again by themselves.
+fn turned_away(full: Full) -> Response {
+    let status = match full {
+        Full::All(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Full::Address(_) | Full::Name(_) => StatusCode::TOO_MANY_REQUESTS,
+    };
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::RETRY_AFTER, "5")];
+    (status, headers, format!(r#"{{"code":4,"message":"{full}"}}"#)).into_response()
 }
 
 /// To those who come while the server stops: they try again, and meet the next one.

@@ -1,6 +1,6 @@
 //! Long-polling at the edge: opens, GETs and POSTs of sessions that have no stream of their own.
 
-use super::{Edge, connect, frames, handshake::Handshake, refuse};
+use super::{Edge, connect, frames, handshake::Handshake, refuse, turned_away};
 use crate::server::link::{ClosePolling, Drain, Leave, Link, Polling, lock};
 use axum::{
     body::Body,
@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use http_body_util::BodyExt;
 use std::{
     sync::{
@@ -31,7 +31,7 @@ impl Edge {
     pub(super) async fn polling(self: Arc<Self>, request: Request, handshake: Handshake) -> Response {
         let Some(sid) = handshake.sid.as_deref() else {
             return if request.method() == Method::GET {
-                self.open(handshake).await
+                self.open(request, handshake).await
             } else {
                 self.call(request).await
             };
@@ -46,11 +46,15 @@ impl Edge {
     }
 
     /// Opens a session; its id is learned from the reply.
-    async fn open(self: Arc<Self>, handshake: Handshake) -> Response {
+    async fn open(self: Arc<Self>, request: Request, handshake: Handshake) -> Response {
+        let ticket = match self.admit(&request, &handshake) {
+            Ok(ticket) => ticket,
+            Err(full) => return turned_away(full),
+        };
         let edge: Weak<Self> = Arc::downgrade(&self);
         let (gets, credit, leave) = (AtomicU32::new(0), Notify::new(), Leave::default());
         let polling = Polling { sid: OnceLock::new(), gets, credit, leave, edge };
-        let link = self.link(&handshake, Some(Box::new(polling)));
+        let link = self.link(&handshake, ticket, Some(Box::new(polling)));
         let mut request = Request::new(Body::empty());
         let Ok(uri) = handshake.engine_uri().parse() else { return refuse(3, "Bad request") };
         *request.uri_mut() = uri;
@@ -95,7 +99,8 @@ impl Edge {
     }
 
     /// Takes packets in, once the earlier ones of this client have been dealt with.
-    async fn post(&self, request: Request, link: &Link) -> Response {
+    async fn post(&self, request: Request, link: &Arc<Link>) -> Response {
+        link.took(1);
         if let Some(polling) = &link.polling {
             loop {
                 let returned = polling.credit.notified();
@@ -107,7 +112,10 @@ impl Edge {
         }
         let Some(polling) = &link.polling else { return self.call(request).await };
         let _posting = Waiting::new(&polling.leave.posts);
-        let reply = self.call(request).await;
+        let Ok(reply) = tokio::time::timeout(self.limits.body_timeout, self.call(request)).await else {
+            self.doors.turn_away("body_timeout");
+            return (StatusCode::REQUEST_TIMEOUT, "the body does not come\n").into_response();
+        };
         *lock(&polling.leave.last_post) = Some(Instant::now());
         reply
     }

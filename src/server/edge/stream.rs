@@ -9,7 +9,10 @@
 //! - When the server stops, it says goodbye without loss; see [`EdgeStream::take_leave`].
 
 use super::{client_frames::ClientFrames, connect, frames};
-use crate::server::link::{Drain, Link};
+use crate::server::{
+    link::{Drain, Link},
+    transport::Transport,
+};
 use bytes::{Buf, Bytes};
 use std::{
     io,
@@ -17,14 +20,11 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A WebSocket connection after its HTTP upgrade.
 pub(super) struct EdgeStream {
-    io: TcpStream,
+    io: Transport,
     /// What hyper had read beyond the upgrade request.
     head: Bytes,
     /// The end of an accepted write.
@@ -60,7 +60,7 @@ const FAREWELLS: [u16; 2] = [1000, 1001];
 
 impl EdgeStream {
     /// Wraps a connection; `upgrade`: its session began as polling.
-    pub(super) fn new(io: TcpStream, head: Bytes, link: Arc<Link>, upgrade: bool) -> Self {
+    pub(super) fn new(io: Transport, head: Bytes, link: Arc<Link>, upgrade: bool) -> Self {
         let (tail, client, leave) = (Bytes::new(), ClientFrames::default(), Leave::Not);
         Self { io, head, tail, link, upgrade: upgrade.then_some(0), client, leave }
     }
@@ -69,6 +69,7 @@ impl EdgeStream {
     fn follow(&mut self, cx: &mut Context<'_>, read: &[u8]) {
         self.follow_upgrade(read.len());
         let seen = self.client.feed(read);
+        self.link.took(self.client.count());
         if seen.close.is_some_and(|code| FAREWELLS.contains(&code)) {
             self.link.say_farewell();
         }
@@ -146,6 +147,15 @@ impl EdgeStream {
             }
         }
         self.tail = Bytes::new();
+        // TLS may hold back what it has taken.
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Ready(flushed) => flushed?,
+            Poll::Pending => {
+                self.link.stall(true);
+                self.link.writer.register(cx.waker());
+                return if self.link.is_cut() { Poll::Ready(Err(cut())) } else { Poll::Pending };
+            }
+        }
         self.link.stall(false);
         Poll::Ready(Ok(()))
     }

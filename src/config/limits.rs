@@ -1,0 +1,112 @@
+//! Reading `[limits]` and `[cors]`: what strangers may do.
+
+use super::{
+    Cors, Limits, Origin, parse,
+    read::{File, Section},
+};
+use crate::chat::Rate;
+use ipnet::IpNet;
+use std::time::Duration;
+use toml::de::DeValue;
+
+/// `[limits]`, less `exempt`.
+pub(super) fn limits(file: &mut File<'_>, section: &mut Section<'_>) -> Limits {
+    let number = |value: &DeValue<'_>| {
+        parse::integer(value, 0, 1_000_000).map(|n| u32::try_from(n).unwrap_or(u32::MAX))
+    };
+    let many = |value: &DeValue<'_>| count(value, 0, 1 << 30);
+    let wide = |value: &DeValue<'_>| {
+        bytes(value, 1 << 16, 1 << 32).map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+    };
+    let mut is = Limits::default();
+    is.max_connections = section.take(file, "max_connections", is.max_connections, many);
+    is.max_connections_per_address =
+        section.take(file, "max_connections_per_address", is.max_connections_per_address, many);
+    is.max_connections_per_name =
+        section.take(file, "max_connections_per_name", is.max_connections_per_name, many);
+    is.messages.per_second = section.take(file, "messages_per_second", is.messages.per_second, number);
+    is.messages.burst = section.take(file, "message_burst", is.messages.burst, number);
+    is.room_messages.per_second =
+        section.take(file, "room_messages_per_second", is.room_messages.per_second, number);
+    is.room_messages.burst = section.take(file, "room_message_burst", is.room_messages.burst, number);
+    is.handshake_timeout = section.take(file, "handshake_timeout", is.handshake_timeout, parse::positive);
+    is.body_timeout = section.take(file, "body_timeout", is.body_timeout, parse::positive);
+    is.stall_timeout = section.take(file, "stall_timeout", is.stall_timeout, parse::positive);
+    is.max_payload = section.take(file, "max_payload", is.max_payload, |value| bytes(value, 1024, 1 << 30));
+    is.max_queue = section.take(file, "max_queue", is.max_queue, |value| count(value, 16, 1 << 20));
+    is.max_queue_bytes = section.take(file, "max_queue_bytes", is.max_queue_bytes, wide);
+    is.max_name = section.take(file, "max_name", is.max_name, |value| count(value, 1, 4096));
+    is.max_room = section.take(file, "max_room", is.max_room, |value| count(value, 1, 4096));
+    is.max_rooms_per_socket =
+        section.take(file, "max_rooms_per_socket", is.max_rooms_per_socket, |value| count(value, 1, 1 << 20));
+    is
+}
+
+impl Default for Limits {
+    /// What a chat of people does not meet, nor ten thousand of them on one machine.
+    fn default() -> Self {
+        Self {
+            max_connections: 50_000,
+            max_connections_per_address: 1000,
+            max_connections_per_name: 0,
+            messages: Rate { per_second: 500, burst: 10_000 },
+            room_messages: Rate { per_second: 5000, burst: 20_000 },
+            handshake_timeout: Duration::from_secs(20),
+            body_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(30),
+            max_payload: 1_000_000,
+            max_queue: 8192,
+            max_queue_bytes: 32 << 20,
+            max_name: 256,
+            max_room: 256,
+            max_rooms_per_socket: 100,
+        }
+    }
+}
+
+/// `exempt` of `[limits]`.
+pub(super) fn exempt(file: &mut File<'_>, section: &mut Section<'_>) -> Vec<IpNet> {
+    let loopback = ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect();
+    section.take(file, "exempt", loopback, networks)
+}
+
+/// `[cors]`.
+pub(super) fn cors(file: &mut File<'_>, section: &mut Section<'_>) -> Cors {
+    Cors {
+        origins: section.take(file, "origins", vec![Origin::Any], origins),
+        credentials: section.take(file, "credentials", true, parse::boolean),
+    }
+}
+
+/// Addresses, or networks as `10.0.0.0/8`.
+pub(super) fn networks(value: &DeValue<'_>) -> Result<Vec<IpNet>, String> {
+    let read = |text: String| {
+        let address = || text.parse().ok().map(|address: std::net::IpAddr| address.into());
+        text.parse().ok().or_else(address).ok_or_else(|| {
+            format!(
+                "{text:?} is neither an address nor a network: write them as \"127.0.0.1\" or \"10.0.0.0/8\""
+            )
+        })
+    };
+    match value.as_array() {
+        Some(array) if array.is_empty() => Ok(Vec::new()),
+        _ => parse::texts(value)?.into_iter().map(read).collect(),
+    }
+}
+
+fn origins(value: &DeValue<'_>) -> Result<Vec<Origin>, String> {
+    parse::texts(value)?.iter().map(|origin| Origin::read(origin)).collect()
+}
+
+pub(super) fn bytes(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, String> {
+    let bytes = parse::size(value)?;
+    if (min..=max).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("{bytes} bytes is not between {min} and {max}"))
+    }
+}
+
+pub(super) fn count(value: &DeValue<'_>, min: u64, max: u64) -> Result<usize, String> {
+    parse::integer(value, min, max).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,134 @@
+//! Connections: accepted, looked at, and served, each by a task of its own.
+//!
+//! ```text
+//! accept -> may it? (doors) -> for whom? (PROXY header, where trusted) -> requests, each with its source
+//! ```
+//!
+//! A connection that brings no request in time is given up, whatever else it does.
+
+use super::{
+    doors::{Doors, Full},
+    source::{Proxies, Source},
+    transport::Transport,
+};
+use axum::{Router, extract::Request};
+use hyper::{body::Incoming, service::Service};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use std::{
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+/// Pause when the process is out of descriptors, so that it does not spin until some are free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every connection needs.
+pub(super) struct Entrance {
+    pub(super) app: Router,
+    pub(super) doors: Arc<Doors>,
+    pub(super) proxies: Proxies,
+    pub(super) handshake_timeout: Duration,
+    pub(super) stall_timeout: Duration,
+}
+
+/// Accepts connections until `stop`.
+pub(super) async fn accept(listener: TcpListener, entrance: Entrance, stop: CancellationToken) {
+    let entrance = Arc::new(entrance);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (entrance, peer) = (entrance.clone(), peer.ip().to_canonical());
+                tokio::spawn(async move {
+                    if let Err(error) = entrance.serve(stream, peer).await {
+                        tracing::debug!(%error, %peer, "a connection ended early");
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+impl Entrance {
+    async fn serve(&self, mut stream: TcpStream, peer: IpAddr) -> io::Result<()> {
+        let pass = match self.doors.connect(peer, self.proxies.trusts(peer)) {
+            Ok(pass) => pass,
+            Err(full) => return turn_away(&stream, full),
+        };
+        // Small packets go out at once.
+        let _ = stream.set_nodelay(true);
+        let named = tokio::time::timeout(self.handshake_timeout, self.proxies.peer(&mut stream, peer)).await;
+        let Ok(named) = named else {
+            self.doors.turn_away("handshake_timeout");
+            return Ok(());
+        };
+        let transport = Transport::plain(stream, self.stall_timeout, pass);
+        let asked = Arc::new(AtomicBool::new(false));
+        let requests = Requests {
+            app: TowerToHyperService::new(self.app.clone()),
+            proxies: self.proxies.clone(),
+            peer: named?,
+            asked: asked.clone(),
+        };
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.handshake_timeout)
+            .serve_connection(TokioIo::new(transport), requests)
+            .with_upgrades();
+        let served = connection.await;
+        // One that is kept open for a next request, and has none, is no trouble.
+        if served.as_ref().is_err_and(hyper::Error::is_timeout) && !asked.load(Relaxed) {
+            self.doors.turn_away("handshake_timeout");
+        }
+        served.map_err(io::Error::other)
+    }
+}
+
+/// Says why, as far as that is possible without waiting for anything.
+fn turn_away(stream: &TcpStream, full: Full) -> io::Result<()> {
+    let body = format!("{full}\n");
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.try_write(answer.as_bytes()).map(drop)
+}
+
+/// The requests of one connection; each is told where it comes from.
+struct Requests {
+    app: TowerToHyperService<Router>,
+    proxies: Proxies,
+    peer: IpAddr,
+    /// There was one.
+    asked: Arc<AtomicBool>,
+}
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        self.asked.store(true, Relaxed);
+        let source = self.proxies.client(self.peer, request.headers());
+        request.extensions_mut().insert(Source(source));
+        self.app.call(request)
+    }
+}

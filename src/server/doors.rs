@@ -1,0 +1,283 @@
+//! Who is let in: how many at once, in all, from one address, under one name.
+//!
+//! Counted are sessions; connections are as well, more generously, since somebody who polls needs several. What is
+//! counted is given back when its [`Ticket`] or [`Pass`] is dropped, so the counts cannot drift. IPv6 addresses count by
+//! their /64: that is what one subscriber has.
+
+use super::{link::lock, pace::Pace, source::contains, stats::Stats};
+use crate::{
+    chat::{Given, Identity},
+    config::Limits,
+};
+use ipnet::IpNet;
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex},
+};
+
+/// Connections for each session that is allowed: two polling requests, the upgrade, and one that is just ending.
+const CONNECTIONS: usize = 4;
+/// And some that are no client's: pages, probes.
+const MORE: usize = 16;
+
+/// See the module.
+pub(super) struct Doors {
+    limits: Limits,
+    exempt: Vec<IpNet>,
+    stats: Arc<Stats>,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Default)]
+struct Inside {
+    sessions: usize,
+    connections: usize,
+    of_address: HashMap<IpAddr, usize>,
+    connections_of: HashMap<IpAddr, usize>,
+    under_name: HashMap<Arc<str>, usize>,
+}
+
+/// Why somebody is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Full {
+    /// `max_connections`.
+    #[error("the server is full: {0} clients are connected")]
+    All(usize),
+    /// `max_connections_per_address`.
+    #[error("too many connections from your address: {0} are open")]
+    Address(usize),
+    /// `max_connections_per_name`.
+    #[error("too many connections under this name: {0} are open")]
+    Name(usize),
+}
+
+impl Full {
+    /// The key of `[limits]`.
+    pub(super) fn limit(self) -> &'static str {
+        match self {
+            Self::All(_) => "max_connections",
+            Self::Address(_) => "max_connections_per_address",
+            Self::Name(_) => "max_connections_per_name",
+        }
+    }
+}
+
+/// One session that was let in, and how fast it may be.
+pub(super) struct Ticket {
+    doors: Arc<Doors>,
+    address: IpAddr,
+    name: Option<Arc<str>>,
+    pub(super) pace: Pace,
+}
+
+/// One connection that was accepted.
+pub(super) struct Pass {
+    doors: Arc<Doors>,
+    address: IpAddr,
+}
+
+impl Doors {
+    /// Nobody is inside yet.
+    pub(super) fn new(limits: Limits, exempt: Vec<IpNet>, stats: Arc<Stats>) -> Arc<Self> {
+        Arc::new(Self { limits, exempt, stats, inside: Mutex::default() })
+    }
+
+    /// Lets a session in.
+    ///
+    /// # Errors
+    /// There are as many as there may be. It is counted.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, identity: &Identity) -> Result<Ticket, Full> {
+        let name = match &identity.name {
+            Given::Text(name) if self.limits.max_connections_per_name > 0 => Some(name.clone()),
+            _ => None,
+        };
+        let (key, limits) = (key(address), &self.limits);
+        let full = {
+            let mut inside = lock(&self.inside);
+            let named = name.as_ref().and_then(|name| inside.under_name.get(name)).copied().unwrap_or(0);
+            let per_address = if self.counts(address) { limits.max_connections_per_address } else { 0 };
+            if reached(inside.sessions, limits.max_connections) {
+                Some(Full::All(inside.sessions))
+            } else if reached(of(&inside.of_address, &key), per_address) {
+                Some(Full::Address(of(&inside.of_address, &key)))
+            } else if reached(named, limits.max_connections_per_name) {
+                Some(Full::Name(named))
+            } else {
+                inside.sessions += 1;
+                add(&mut inside.of_address, key);
+                name.iter().for_each(|name| add(&mut inside.under_name, name.clone()));
+                None
+            }
+        };
+        match full {
+            Some(full) => {
+                self.turn_away(full.limit());
+                Err(full)
+            }
+            None => Ok(Ticket { doors: self.clone(), address: key, name, pace: Pace::new(limits.messages) }),
+        }
+    }
+
+    /// Accepts a connection; `counts`: its address is a client's own.
+    ///
+    /// # Errors
+    /// There are as many as there may be. It is counted.
+    pub(super) fn connect(self: &Arc<Self>, address: IpAddr, proxy: bool) -> Result<Pass, Full> {
+        let (key, most) =
+            (key(address), |limit: usize| if limit == 0 { 0 } else { limit * CONNECTIONS + MORE });
+        let full = {
+            let mut inside = lock(&self.inside);
+            let own =
+                if proxy || !self.counts(address) { 0 } else { self.limits.max_connections_per_address };
+            if reached(inside.connections, most(self.limits.max_connections)) {
+                Some(Full::All(inside.connections))
+            } else if reached(of(&inside.connections_of, &key), most(own)) {
+                Some(Full::Address(of(&inside.connections_of, &key)))
+            } else {
+                inside.connections += 1;
+                add(&mut inside.connections_of, key);
+                None
+            }
+        };
+        match full {
+            Some(full) => {
+                self.turn_away(full.limit());
+                Err(full)
+            }
+            None => Ok(Pass { doors: self.clone(), address: key }),
+        }
+    }
+
+    /// Counts that somebody was refused something.
+    pub(super) fn turn_away(&self, why: &'static str) {
+        self.stats.turn_away(why);
+    }
+
+    fn counts(&self, address: IpAddr) -> bool {
+        !contains(&self.exempt, address)
+    }
+}
+
+impl Ticket {
+    /// See [`Doors::turn_away`].
+    pub(super) fn turn_away(&self, why: &'static str) {
+        self.doors.turn_away(why);
+    }
+}
+
+impl Pass {
+    /// See [`Doors::turn_away`].
+    pub(super) fn turn_away(&self, why: &'static str) {
+        self.doors.turn_away(why);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut inside = lock(&self.doors.inside);
+        inside.sessions -= 1;
+        less(&mut inside.of_address, &self.address);
+        self.name.iter().for_each(|name| less(&mut inside.under_name, name));
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut inside = lock(&self.doors.inside);
+        inside.connections -= 1;
+        less(&mut inside.connections_of, &self.address);
+    }
+}
+
+/// Under which an address is counted.
+fn key(address: IpAddr) -> IpAddr {
+    const SUBSCRIBER: u128 = !0 << 64;
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & SUBSCRIBER).into(),
+        address => address,
+    }
+}
+
+fn reached(count: usize, limit: usize) -> bool {
+    limit > 0 && count >= limit
+}
+
+fn of(counts: &HashMap<IpAddr, usize>, key: &IpAddr) -> usize {
+    counts.get(key).copied().unwrap_or(0)
+}
+
+fn add<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: K) {
+    *counts.entry(key).or_default() += 1;
+}
+
+fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn doors(all: usize, address: usize, name: usize) -> Arc<Doors> {
+        let limits = Limits {
+            max_connections: all,
+            max_connections_per_address: address,
+            max_connections_per_name: name,
+            ..Limits::default()
+        };
+        Doors::new(limits, vec!["127.0.0.0/8".parse().unwrap()], Arc::new(Stats::new()))
+    }
+
+    fn named(name: &str) -> Identity {
+        Identity { name: Given::new(name, 9), room: Given::Missing }
+    }
+
+    #[test]
+    fn each_limit_is_its_own() {
+        let doors = doors(5, 2, 3);
+        let enter = |address: &str, name| doors.enter(address.parse().unwrap(), &named(name));
+        let inside = [enter("1.1.1.1", "a"), enter("1.1.1.1", "a")];
+        assert_eq!(enter("1.1.1.1", "b").err(), Some(Full::Address(2)));
+        assert_eq!(enter("::ffff:1.1.1.1", "b").err(), Some(Full::Address(2)), "the same, written otherwise");
+        let third = enter("2001:db8::1", "a").unwrap();
+        assert_eq!(enter("127.0.0.1", "a").err(), Some(Full::Name(3)));
+        let more = [enter("127.0.0.1", ""), enter("127.0.0.1", "")];
+        assert!(more.iter().all(Result::is_ok), "without a name, and from an exempt address");
+        assert_eq!(enter("9.9.9.9", "").err(), Some(Full::All(5)));
+        drop(inside);
+        let subscriber = [enter("2001:db8::2", "a"), enter("2001:db8:0:0:1::", "b")];
+        assert_eq!(subscriber[1].as_ref().err(), Some(&Full::Address(2)), "one /64");
+        drop((third, more, subscriber));
+        let inside = lock(&doors.inside);
+        assert!(inside.sessions == 0 && inside.of_address.is_empty() && inside.under_name.is_empty());
+    }
+
+    proptest! {
+        /// Whoever comes and goes: never more than the limits say, and what has gone is not counted.
+        #[test]
+        fn counts_never_drift(steps in prop::collection::vec((0u8..4, 0u8..3, any::<bool>()), 0..200)) {
+            let doors = doors(6, 3, 2);
+            let mut inside: Vec<(u8, u8, Ticket)> = Vec::new();
+            for (address, name, comes) in steps {
+                if comes {
+                    let come = doors.enter(IpAddr::from([10, 0, 0, address]), &named(&name.to_string()));
+                    let of = |f: &dyn Fn(&(u8, u8, Ticket)) -> bool| inside.iter().filter(|one| f(one)).count();
+                    let (same_address, same_name) = (of(&|one| one.0 == address), of(&|one| one.1 == name));
+                    prop_assert_eq!(come.is_ok(), inside.len() < 6 && same_address < 3 && same_name < 2);
+                    inside.extend(come.ok().map(|ticket| (address, name, ticket)));
+                } else if let Some(index) = inside.iter().position(|one| one.0 == address) {
+                    inside.remove(index);
+                }
+            }
+            prop_assert_eq!(lock(&doors.inside).sessions, inside.len());
+        }
+    }
+}
