@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 missing=()
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
-for program in chromium fish zsh; do # the shells: for the tests of the completions
+for program in chromium openssl fish zsh; do # the shells: for the tests of the completions
   command -v "$program" >/dev/null || missing+=("$program")
 done
 if ((${#missing[@]})); then

@@ -19,6 +19,7 @@ pub(crate) fn run(args: &Serve, inherited: Inherited) -> Result<ExitCode, Failur
     let settings = Settings {
         profile: args.profile.unwrap_or(app.profile),
         listen,
+        tls: app.tls.clone(),
         trusted_proxies: app.trusted_proxies.clone(),
         server: config.server.clone(),
         journal: config.journal_file(&app.name),

@@ -1,7 +1,7 @@
 //! Reading `[[app]]`.
 
 use super::{
-    App, Ask, Command, Probe, Profile, Watch,
+    App, Ask, Command, Probe, Profile, Tls, Watch,
     limits::networks,
     parse,
     read::{File, Places, Section},
@@ -49,6 +49,7 @@ fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Pl
     }
     let name = s.take(file, "name", String::new(), parse::app_name);
     let trusted_proxies = s.take(file, "trusted_proxies", Vec::new(), networks);
+    let tls = s.take(file, "tls", None, |value| tls(value, places).map(Some));
     let command = command(file, &mut s, places);
     let has_listen = table.contains_key("listen");
     let wrong = match (&command, has_listen) {
@@ -68,6 +69,7 @@ fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Pl
     let app = App {
         name,
         listen,
+        tls,
         trusted_proxies,
         enabled: s.take(file, "enabled", true, parse::boolean),
         profile: s.take(file, "profile", Profile::Local, parse::profile),
@@ -107,6 +109,22 @@ fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Pl
     };
     s.finish(file);
     (has_name && wrong.is_none()).then_some(app)
+}
+
+/// Both files.
+fn tls(value: &DeValue<'_>, places: &Places<'_>) -> Result<Tls, String> {
+    let wanted = "write { cert = \"fullchain.pem\", key = \"privkey.pem\" }";
+    let table = value.as_table().ok_or_else(|| format!("this {} is no table: {wanted}", value.type_str()))?;
+    if let Some((key, _)) = table.iter().find(|(key, _)| !["cert", "key"].contains(&key.get_ref().as_ref())) {
+        return Err(format!("there is no {} in it: {wanted}", key.get_ref()));
+    }
+    let path = |key| {
+        let value = table.get(key).ok_or_else(|| format!("{key} is missing: {wanted}"))?;
+        parse::text(value.get_ref())
+            .map(|path| places.path(&path))
+            .map_err(|problem| format!("{key}: {problem}"))
+    };
+    Ok(Tls { cert: path("cert")?, key: path("key")? })
 }
 
 /// A program of its own, and how it is run.

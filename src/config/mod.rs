@@ -161,6 +161,8 @@ pub(crate) struct App {
     pub(crate) profile: Profile,
     /// Where it listens; `None`: it has a command, and that listens where it wants to.
     pub(crate) listen: Option<SocketAddr>,
+    /// Its certificate; `None`: no TLS.
+    pub(crate) tls: Option<Tls>,
     /// Who may say where a connection really comes from: proxies before it.
     pub(crate) trusted_proxies: Vec<IpNet>,
     /// The program it is, when it is not a chat server.
@@ -205,6 +207,15 @@ pub(crate) struct App {
     pub(crate) nice: Option<i32>,
     /// Extra environment of the child.
     pub(crate) env: BTreeMap<String, String>,
+}
+
+/// `tls`: two PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tls {
+    /// The certificate, and the chain to those that vouch for it.
+    pub(crate) cert: PathBuf,
+    /// Its private key.
+    pub(crate) key: PathBuf,
 }
 
 /// How a running app is asked whether it lives.

@@ -1,6 +1,6 @@
 //! How `status` looks to a person. Pure: text in, text out.
 
-use super::types::{AppStatus, Health, Recovery, Status, size};
+use super::types::{AppStatus, Certificate, Health, Recovery, Status, size};
 use std::{fmt::Write, time::Duration};
 
 const HEAD: [&str; 12] = [
@@ -103,6 +103,9 @@ fn notes(page: &mut String, app: &AppStatus) {
         let _ =
             writeln!(page, "{}: {} clients closed as too slow since its start", app.name, app.slow_closed);
     }
+    if let Some(certificate) = &app.certificate {
+        let _ = writeln!(page, "{}: {}", app.name, expiry(certificate));
+    }
     if !app.turned_away.is_empty() {
         let counts: Vec<_> = app.turned_away.iter().map(|(why, count)| format!("{count} by {why}")).collect();
         let _ = writeln!(page, "{}: refused since its start: {}", app.name, counts.join(", "));
@@ -120,6 +123,17 @@ fn notes(page: &mut String, app: &AppStatus) {
     }
     for line in &app.last_lines {
         let _ = writeln!(page, "{}: | {line}", app.name);
+    }
+}
+
+/// Until when people can be sure who this is.
+fn expiry(certificate: &Certificate) -> String {
+    const DAY: i64 = 24 * 3600;
+    let (date, left) = (certificate.expires.split('T').next().unwrap_or_default(), certificate.expires_in_s);
+    match left {
+        ..=0 => format!("its certificate HAS EXPIRED on {date}: browsers refuse to connect"),
+        _ if left < DAY => format!("its certificate expires TODAY, in {}", uptime(left.unsigned_abs())),
+        _ => format!("its certificate expires on {date}, in {} days", left / DAY),
     }
 }
 
@@ -176,6 +190,7 @@ mod tests {
             rooms: 7,
             slow_closed: 0,
             turned_away: Default::default(),
+            certificate: None,
             refused: None,
             recovery: Recovery::default(),
             memory_limit_too_low: false,
@@ -221,6 +236,7 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  local
         app.recovery.trouble = Some("disk full".into());
         app.recovery.recovered = 7;
         app.slow_closed = 3;
+        app.certificate = Some(Certificate { expires: "2026-12-24T18:00:00Z".into(), expires_in_s: 300_000 });
         app.turned_away = [("max_connections".to_owned(), 4), ("origins".to_owned(), 5)].into();
         app.recovery.refused = [("pruned".to_owned(), 2)].into();
         let page = render(&status(vec![app]), false);
@@ -230,6 +246,7 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  local
             page.contains("chatting: refused since its start: 4 by max_connections, 5 by origins\n"),
             "{page}"
         );
+        assert!(page.contains("chatting: its certificate expires on 2026-12-24, in 3 days\n"), "{page}");
         assert!(page.contains("chatting: recovery is off, the chat goes on: disk full\n"), "{page}");
         assert!(
             page.contains("chatting: 7 sessions recovered since its start, 2 refused (pruned);"),

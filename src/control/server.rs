@@ -112,6 +112,7 @@ async fn freshen(app: &mut AppStatus, run: PathBuf) {
         app.health = stats.health();
         app.slow_closed = stats.slow_closed;
         app.turned_away = stats.turned_away;
+        app.certificate = stats.certificate;
         app.recovery = stats.recovery;
         app.health_reason = None;
         app.health_latency_ms = Some(client::millis(latency));

@@ -23,6 +23,9 @@ pub(crate) struct Stats {
     pub(crate) turned_away: BTreeMap<String, u64>,
     /// Seconds since the start.
     pub(crate) uptime_s: u64,
+    /// By what it proves who it is; `null`: no TLS.
+    #[serde(default)]
+    pub(crate) certificate: Option<Certificate>,
     /// How sessions survive.
     #[serde(default)]
     pub(crate) recovery: Recovery,
@@ -58,6 +61,15 @@ pub(crate) struct Recovery {
     pub(crate) commit_us: u64,
     /// The slowest one since the start.
     pub(crate) slowest_commit_us: u64,
+}
+
+/// The certificate that is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Certificate {
+    /// When it expires (RFC 3339, UTC).
+    pub(crate) expires: String,
+    /// Seconds until then; negative: since then.
+    pub(crate) expires_in_s: i64,
 }
 
 /// What a supervisor says: `GET /status`, and `chatctl status --json`.
@@ -128,6 +140,9 @@ pub(crate) struct AppStatus {
     /// How often clients were refused something since its start, by the key of chat.toml that says so.
     #[serde(default)]
     pub(crate) turned_away: BTreeMap<String, u64>,
+    /// The certificate in force; `null`: no TLS.
+    #[serde(default)]
+    pub(crate) certificate: Option<Certificate>,
     /// How its sessions survive.
     #[serde(default)]
     pub(crate) recovery: Recovery,

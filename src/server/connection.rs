@@ -1,14 +1,16 @@
 //! Connections: accepted, looked at, and served, each by a task of its own.
 //!
 //! ```text
-//! accept -> may it? (doors) -> for whom? (PROXY header, where trusted) -> requests, each with its source
+//! accept -> may it? (doors) -> for whom? (PROXY header, where trusted) -> TLS, where configured -> requests, each with
+//! its source
 //! ```
 //!
 //! A connection that brings no request in time is given up, whatever else it does.
 
 use super::{
-    doors::{Doors, Full},
+    doors::{Doors, Full, Pass},
     source::{Proxies, Source},
+    tls::Tls,
     transport::Transport,
 };
 use axum::{Router, extract::Request};
@@ -37,6 +39,7 @@ pub(super) struct Entrance {
     pub(super) app: Router,
     pub(super) doors: Arc<Doors>,
     pub(super) proxies: Proxies,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) handshake_timeout: Duration,
     pub(super) stall_timeout: Duration,
 }
@@ -67,24 +70,24 @@ pub(super) async fn accept(listener: TcpListener, entrance: Entrance, stop: Canc
 }
 
 impl Entrance {
-    async fn serve(&self, mut stream: TcpStream, peer: IpAddr) -> io::Result<()> {
+    async fn serve(&self, stream: TcpStream, peer: IpAddr) -> io::Result<()> {
         let pass = match self.doors.connect(peer, self.proxies.trusts(peer)) {
             Ok(pass) => pass,
             Err(full) => return turn_away(&stream, full),
         };
         // Small packets go out at once.
         let _ = stream.set_nodelay(true);
-        let named = tokio::time::timeout(self.handshake_timeout, self.proxies.peer(&mut stream, peer)).await;
-        let Ok(named) = named else {
+        let opened = tokio::time::timeout(self.handshake_timeout, self.open(stream, peer, pass)).await;
+        let Ok(opened) = opened else {
             self.doors.turn_away("handshake_timeout");
             return Ok(());
         };
-        let transport = Transport::plain(stream, self.stall_timeout, pass);
+        let (transport, peer) = opened?;
         let asked = Arc::new(AtomicBool::new(false));
         let requests = Requests {
             app: TowerToHyperService::new(self.app.clone()),
             proxies: self.proxies.clone(),
-            peer: named?,
+            peer,
             asked: asked.clone(),
         };
         let connection = hyper::server::conn::http1::Builder::new()
@@ -98,6 +101,16 @@ impl Entrance {
             self.doors.turn_away("handshake_timeout");
         }
         served.map_err(io::Error::other)
+    }
+
+    /// All that comes before the first request.
+    async fn open(&self, mut stream: TcpStream, peer: IpAddr, pass: Pass) -> io::Result<(Transport, IpAddr)> {
+        let peer = self.proxies.peer(&mut stream, peer).await?;
+        let Some(tls) = &self.tls else {
+            return Ok((Transport::plain(stream, self.stall_timeout, pass), peer));
+        };
+        let stream = tls.acceptor().accept(stream).await?;
+        Ok((Transport::tls(stream, self.stall_timeout, pass), peer))
     }
 }
 

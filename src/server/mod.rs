@@ -26,10 +26,12 @@ mod outbox;
 mod pace;
 mod page;
 mod recovery;
+mod reread;
 mod sequencer;
 mod socket;
 mod source;
 mod stats;
+mod tls;
 mod transport;
 
 use crate::{
@@ -53,6 +55,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use tls::Tls;
 use tokio::{
     io::AsyncReadExt,
     signal::unix::{SignalKind, signal},
@@ -73,6 +76,8 @@ const LATE: Duration = Duration::from_millis(800);
 pub(crate) struct Settings {
     pub(crate) profile: Profile,
     pub(crate) listen: SocketAddr,
+    /// TLS, where it is wanted.
+    pub(crate) tls: Option<config::Tls>,
     /// Who may say for whom a connection or a request is.
     pub(crate) trusted_proxies: Vec<ipnet::IpNet>,
     pub(crate) server: config::Server,
@@ -109,6 +114,8 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
     let cannot = |what: &str, error: std::io::Error| Failure::failed(format_args!("cannot {what}: {error}"));
     // Registered first: a signal during the start is not lost.
     let mut stop = Stop::register().map_err(|error| cannot("watch for signals", error))?;
+    let hang_up = reread::register().map_err(|error| cannot("watch for signals", error))?;
+    let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     let listener = match inherited.chat {
         Some(listener) => listener,
         None => listener::bind(settings.listen)?,
@@ -130,15 +137,21 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
         app: http::router(&settings, edge.clone(), inbox.clone()),
         doors,
         proxies: source::Proxies(settings.trusted_proxies.clone()),
+        tls: tls.clone(),
         handshake_timeout: limits.handshake_timeout,
         stall_timeout: limits.stall_timeout,
     };
-    let control = inherited.control.map(|control| control::start(control, stats.clone(), inbox.clone()));
+    let control =
+        inherited.control.map(|control| control::start(control, stats.clone(), inbox.clone(), tls.clone()));
     let control = control.transpose().map_err(|error| cannot("serve the control API", error))?;
     let accepting = CancellationToken::new();
     let accept = tokio::spawn(connection::accept(listener, entrance, accepting.clone()));
 
-    tracing::info!(profile = settings.profile.as_str(), "listening on http://{address}");
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if let Some(signal) = hang_up {
+        tokio::spawn(reread::run(signal, tls));
+    }
+    tracing::info!(profile = settings.profile.as_str(), "listening on {scheme}://{address}");
     notify(&[sd_notify::NotifyState::Ready]);
 
     let signal = stop.wait().await;

@@ -58,6 +58,7 @@ impl Stats {
                 .map(|(why, count)| ((*why).to_owned(), *count))
                 .collect(),
             uptime_s: self.started.elapsed().as_secs(),
+            certificate: None,
             recovery,
         }
     }

@@ -15,10 +15,17 @@ use tokio::{
     net::TcpStream,
     time::{Sleep, sleep},
 };
+use tokio_rustls::server::TlsStream;
+
+/// With TLS or without.
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
 
 /// See the module.
 pub(super) struct Transport {
-    io: TcpStream,
+    io: Io,
     patience: Duration,
     /// Runs while it takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -28,7 +35,12 @@ pub(super) struct Transport {
 impl Transport {
     /// A connection without TLS.
     pub(super) fn plain(io: TcpStream, patience: Duration, pass: Pass) -> Self {
-        Self { io, patience, stalled: None, pass }
+        Self { io: Io::Plain(io), patience, stalled: None, pass }
+    }
+
+    /// One with TLS, after its handshake.
+    pub(super) fn tls(io: TlsStream<TcpStream>, patience: Duration, pass: Pass) -> Self {
+        Self { io: Io::Tls(Box::new(io)), patience, stalled: None, pass }
     }
 
     /// Gives up a client that takes nothing for too long.
@@ -48,19 +60,29 @@ impl Transport {
     }
 }
 
+/// Does it with the one or the other.
+macro_rules! with {
+    ($transport:ident, $io:ident => $what:expr) => {
+        match &mut $transport.io {
+            Io::Plain($io) => $what,
+            Io::Tls($io) => $what,
+        }
+    };
+}
+
 impl AsyncRead for Transport {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        with!(self, io => Pin::new(io).poll_read(cx, buf))
     }
 }
 
 impl AsyncWrite for Transport {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, buf);
+        let polled = with!(self, io => Pin::new(io).poll_write(cx, buf));
         self.patiently(cx, polled)
     }
 
@@ -69,21 +91,24 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        let polled = with!(self, io => Pin::new(io).poll_write_vectored(cx, bufs));
         self.patiently(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        match &self.io {
+            Io::Plain(io) => io.is_write_vectored(),
+            Io::Tls(io) => io.is_write_vectored(),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        let polled = with!(self, io => Pin::new(io).poll_flush(cx));
         self.patiently(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_shutdown(cx);
+        let polled = with!(self, io => Pin::new(io).poll_shutdown(cx));
         self.patiently(cx, polled)
     }
 }

@@ -155,6 +155,13 @@ pub(super) fn go(mut stream: &UnixStream) {
     let _ = stream.write_all(b"g");
 }
 
+/// Tells a child that files have changed which it reads by itself.
+pub(super) fn hang_up(pid: u32) {
+    if let Some(pid) = pid_of(pid) {
+        let _ = kill_process(pid, Signal::HUP);
+    }
+}
+
 /// Asks a child to go.
 pub(super) fn terminate(pid: u32) {
     if let Some(pid) = pid_of(pid) {

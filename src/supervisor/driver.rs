@@ -34,12 +34,17 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 /// Quiet time after the last change of chat.toml: editors write in several steps.
 const CONFIG_QUIET: Duration = Duration::from_millis(300);
 
+/// The same of files that come in pairs, as a certificate and its key.
+const REREAD_QUIET: Duration = Duration::from_millis(500);
+
 /// A changed file.
 pub(super) enum Change {
     /// chat.toml itself.
     Config,
     /// Something an app is made of; as people would name it.
     Of { app: String, what: String },
+    /// A file that an app's server reads again by itself.
+    Reread { app: String, what: String },
 }
 
 /// Everything that can happen, by where it comes from.
@@ -149,6 +154,11 @@ impl Driver {
         let now = Instant::now();
         match change {
             Change::Config => self.config_changes.disturb("chat.toml".to_owned(), CONFIG_QUIET, now),
+            Change::Reread { app, what } => {
+                if let Some(unit) = self.units.iter_mut().find(|unit| unit.name() == app) {
+                    unit.rereads.disturb(what, REREAD_QUIET, now);
+                }
+            }
             Change::Of { app, what } => {
                 if let Some(unit) = self.units.iter_mut().find(|unit| unit.name() == app) {
                     let delay = unit.app().watch_delay;
@@ -252,7 +262,14 @@ impl Driver {
         }
         let changed = |unit: &mut Unit| Some((unit.name().to_owned(), unit.changes.take(now)?));
         let changed: Vec<_> = self.units.iter_mut().filter_map(changed).collect();
-        if !changed.is_empty() {
+        let mut reread = false;
+        for unit in &mut self.units {
+            if let Some(what) = unit.rereads.take(now) {
+                unit.reread(what);
+                reread = true;
+            }
+        }
+        if reread || !changed.is_empty() {
             // What is watched may be there only now, or be another.
             self.watch();
         }
@@ -284,8 +301,12 @@ impl Driver {
     pub(super) fn watch(&mut self) {
         let config =
             self.config.path.as_ref().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
-        let watched = |unit: &Unit| Watched::new(&self.config, unit.app(), &self.place.program);
-        let on_duty = self.units.iter().filter(|unit| unit.app().watch != Watch::Off);
+        let watched =
+            |unit: &Unit| Watched::new(&self.config, unit.app(), &self.place.program, unit.latest().reread());
+        let on_duty = self
+            .units
+            .iter()
+            .filter(|unit| unit.app().watch != Watch::Off || !unit.latest().reread().is_empty());
         let watched: Vec<Watched> = on_duty.map(watched).collect();
         let started =
             watch::start(&watched, config.as_deref(), reporter(&watched, config.clone(), &self.changes));
@@ -325,6 +346,9 @@ fn reporter(
             let _ = changes.blocking_send(Change::Config);
         }
         for watched in &watched {
+            if let Some(what) = watched.is_reread(path) {
+                let _ = changes.blocking_send(Change::Reread { app: watched.app.clone(), what });
+            }
             if let Some(what) = watched.counts(path) {
                 let _ = changes.blocking_send(Change::Of { app: watched.app.clone(), what });
             }

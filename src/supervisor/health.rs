@@ -2,6 +2,7 @@
 
 use super::{
     ceiling::{Limits, Verdict},
+    child,
     machine::{Event, Id, State, Which},
     memory::Usage,
     probe::{self, Answer, Target},
@@ -21,6 +22,9 @@ impl Unit {
         let told = move |answer| Report { unit, child: id, what: Told::Probe(answer) };
         if let Some(running) = self.children.get_mut(&id) {
             running.ready = Some(Instant::now());
+            if std::mem::take(&mut running.outdated) {
+                child::hang_up(running.pid);
+            }
             let target = target(&running.version.app, &self.place.run);
             let probe = running.version.app.probe.clone();
             let run = |target| tokio::spawn(probe::run(target, probe, answers, told));
@@ -88,7 +92,10 @@ impl Unit {
 /// Whom to ask whether a child of this app lives.
 fn target(app: &App, run: &Path) -> Option<Target> {
     match (&app.probe.ask, app.listen) {
-        (Ask::Chat, Some(address)) => Some(Target::Chat(address, client::stats_socket(run, &app.name))),
+        (Ask::Chat, Some(address)) => {
+            let (tls, control) = (app.tls.is_some(), client::stats_socket(run, &app.name));
+            Some(Target::Chat { address, tls, control })
+        }
         (Ask::Url(url), _) => Some(Target::Url(url.clone())),
         _ => None,
     }

@@ -26,6 +26,7 @@ mod probe;
 mod quiet;
 mod reload;
 mod report;
+mod reread;
 mod signals;
 mod sockets;
 mod state_dir;

@@ -20,11 +20,14 @@ use std::{
     time::Duration,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpStream,
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
+
+mod tls;
 
 /// The handshake's answer is shorter.
 const LONGEST: usize = 64 << 10;
@@ -35,7 +38,7 @@ pub(super) type Answer = Result<(Box<Stats>, Duration), String>;
 /// Whom to ask.
 pub(super) enum Target {
     /// A chat server: where clients connect, and where it answers the supervisor.
-    Chat(SocketAddr, PathBuf),
+    Chat { address: SocketAddr, tls: bool, control: PathBuf },
     /// Something else that speaks HTTP.
     Url(http::Uri),
 }
@@ -63,9 +66,9 @@ async fn ask(target: &Target, longest: Duration) -> Result<(Box<Stats>, Duration
     let begun = Instant::now();
     let asked = async {
         match target {
-            Target::Chat(address, control) => {
+            Target::Chat { address, tls, control } => {
                 let stats = client::stats(control, longest).await.context("its health")?;
-                handshake(reachable(*address)).await.context("a client's handshake")?;
+                handshake(reachable(*address), *tls).await.context("a client's handshake")?;
                 anyhow::Ok(stats)
             }
             Target::Url(url) => fetch(url).await.map(|()| (Box::default(), begun.elapsed())),
@@ -93,9 +96,11 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-async fn handshake(address: SocketAddr) -> Result<()> {
+async fn handshake(address: SocketAddr, tls: bool) -> Result<()> {
     const PATH: &str = "/socket.io/?EIO=4&transport=polling";
-    let mut connection = connect(TcpStream::connect(address).await?).await?;
+    let stream = TcpStream::connect(address).await?;
+    let mut connection =
+        if tls { connect(tls::connect(stream).await?).await? } else { connect(stream).await? };
     let (status, opened) = exchange(&mut connection, Request::get(PATH), Bytes::new()).await?;
     ensure!(status == StatusCode::OK, "it was answered with {status}");
     let opened = opened.strip_prefix(b"0").context("it is not what an Engine.IO server answers")?;
@@ -112,7 +117,7 @@ struct Connection {
     _driven: AbortOnDropHandle<()>,
 }
 
-async fn connect(stream: TcpStream) -> Result<Connection> {
+async fn connect(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Connection> {
     let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driven = tokio::spawn(async move { drop(connection.await) });
     Ok(Connection { sender, _driven: AbortOnDropHandle::new(driven) })

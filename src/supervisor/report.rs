@@ -37,6 +37,7 @@ impl Unit {
             rooms: known.map_or(0, |(stats, _)| stats.rooms),
             slow_closed: known.map_or(0, |(stats, _)| stats.slow_closed),
             turned_away: known.map_or_else(Default::default, |(stats, _)| stats.turned_away.clone()),
+            certificate: known.and_then(|(stats, _)| stats.certificate.clone()),
             refused: self.refusal.clone(),
             recovery: known.map_or_else(Default::default, |(stats, _)| stats.recovery.clone()),
             memory_limit_too_low: self.ceiling_too_low,

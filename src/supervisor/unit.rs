@@ -94,6 +94,8 @@ pub(super) struct Unit {
     pub(super) ceiling_too_low: bool,
     /// Changes of its files.
     pub(super) changes: Quiet,
+    /// Changes of files that its server reads by itself.
+    pub(super) rereads: Quiet,
     /// When it is restarted by the clock.
     schedule: Option<Schedule>,
     pub(super) key: u64,
@@ -109,6 +111,8 @@ pub(super) struct Running {
     pub(super) probed: Option<Answer>,
     pub(super) failures: u32,
     pub(super) ready: Option<Instant>,
+    /// A file that it has read has changed before it was ready.
+    pub(super) outdated: bool,
     /// Where it is told to go to work; an adopted one is at work.
     go: Option<UnixStream>,
     pub(super) probing: Option<AbortOnDropHandle<()>>,
@@ -154,6 +158,7 @@ impl Unit {
             refusal: None,
             ceiling_too_low: false,
             changes: Quiet::default(),
+            rereads: Quiet::default(),
             key: UNITS.fetch_add(1, Relaxed),
             ceiling: Ceiling::default(),
             place: place.clone(),
@@ -346,8 +351,17 @@ impl Unit {
             }
         });
         let usage = Usage::default();
-        let running =
-            Running { pid, version, usage, probed: None, failures: 0, ready: None, go, probing: None };
+        let running = Running {
+            pid,
+            version,
+            usage,
+            probed: None,
+            failures: 0,
+            ready: None,
+            outdated: false,
+            go,
+            probing: None,
+        };
         self.children.insert(id, running);
     }
 
@@ -390,7 +404,13 @@ impl Unit {
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
         let schedule = self.schedule.as_ref().map(Schedule::wake_at);
-        self.machine.wake_at().into_iter().chain(self.changes.wake_at()).chain(schedule).min()
+        self.machine
+            .wake_at()
+            .into_iter()
+            .chain(self.changes.wake_at())
+            .chain(self.rereads.wake_at())
+            .chain(schedule)
+            .min()
     }
 
     /// Time has passed.

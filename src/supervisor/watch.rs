@@ -30,6 +30,8 @@ const NOISE: [&str; 14] = [
 #[derive(Debug, Clone)]
 pub(super) struct Watched {
     pub(super) app: String,
+    /// Files that its server reads again by itself.
+    reread: Vec<PathBuf>,
     /// Single files.
     files: Vec<PathBuf>,
     /// Folders with all that is in them.
@@ -42,8 +44,8 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// What to watch for an app; `program` is the binary.
-    pub(super) fn new(config: &Config, app: &App, program: &Path) -> Self {
+    /// What to watch for an app; `program` is the binary, `reread` what its server reads again by itself.
+    pub(super) fn new(config: &Config, app: &App, program: &Path, reread: Vec<PathBuf>) -> Self {
         let base = config.path.as_deref().and_then(Path::parent).unwrap_or(Path::new("/")).to_owned();
         let (mut files, mut folders) = (Vec::new(), Vec::new());
         if app.watch != Watch::Off {
@@ -56,17 +58,17 @@ impl Watched {
             }
         }
         // Of a link, both count: what it leads to, and that it leads there.
-        let links: Vec<PathBuf> = files
-            .iter()
-            .chain(&folders)
-            .filter(|path| path.is_symlink())
-            .map(|link| in_place(link))
-            .collect();
+        let links = |paths: &[PathBuf]| -> Vec<PathBuf> {
+            paths.iter().filter(|path| path.is_symlink()).map(|link| in_place(link)).collect()
+        };
+        let reread_links = links(&reread);
+        let reread = reread.into_iter().map(real).chain(reread_links).collect();
+        let links = [links(&files), links(&folders)].concat();
         let files = files.into_iter().map(real).chain(links).collect();
         let folders = folders.into_iter().map(real).collect();
         let own = [&config.state_dir, &config.server.recovery.path].map(|path| real(path.clone()));
         let ignored = globs(&app.ignore_watch);
-        Self { app: app.name.clone(), files, folders, ignored, own, base: real(base) }
+        Self { app: app.name.clone(), reread, files, folders, ignored, own, base: real(base) }
     }
 
     /// The folders to watch, and whether with all below.
@@ -74,10 +76,15 @@ impl Watched {
         let there = |path: &&Path| path.is_dir();
         let around = move |path: &PathBuf| path.ancestors().skip(1).find(there).map(Path::to_owned);
         let missing = self.folders.iter().filter(|folder| !folder.is_dir());
-        let parents = self.files.iter().chain(missing).filter_map(around);
+        let parents = self.files.iter().chain(&self.reread).chain(missing).filter_map(around);
         let folders = self.folders.iter().filter(|folder| folder.is_dir()).cloned();
         let parents = parents.map(|path| (path, RecursiveMode::NonRecursive));
         folders.map(|path| (path, RecursiveMode::Recursive)).chain(parents)
+    }
+
+    /// The path as people would name it, when it is one that the server reads again.
+    pub(super) fn is_reread(&self, path: &Path) -> Option<String> {
+        self.reread.iter().any(|file| file.starts_with(path)).then(|| self.shown(path))
     }
 
     /// The path as people would name it, when its change counts.
@@ -193,6 +200,7 @@ mod tests {
     fn only_what_the_app_is_made_of_counts() {
         let watched = Watched {
             app: "a".into(),
+            reread: vec!["/etc/ssl/a.pem".into()],
             files: vec!["/srv/bin/chatctl".into()],
             folders: vec!["/srv/public".into()],
             ignored: globs(&["*.tmp".into(), "cache".into(), "public/drafts/**".into()]),

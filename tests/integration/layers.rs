@@ -68,6 +68,7 @@ fn each_foreign_crate_has_one_home() {
         ("server/", &["socketioxide", "engineioxide", "tower_http::", "tokio_tungstenite"]),
         ("supervisor/cron.rs", &["croner::", "chrono::"]),
         ("config/", &["toml::"]),
+        ("server/", &["x509_cert::", "ppp::", "jsonwebtoken::"]),
         ("server/recovery/", &["rusqlite::", "crc32fast::", "getrandom::"]),
     ] {
         // The configuration checks globs and schedules when it reads them; sd_notify is another crate than notify.

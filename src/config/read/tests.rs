@@ -152,6 +152,26 @@ fn empty_broken_and_missing_files_are_said() {
     assert!(missing.starts_with("/no/such/chat.toml: cannot be read: "), "{missing}");
 }
 
+#[test]
+fn doors_are_read_as_people_write_them() {
+    let app = |line: &str| read_it(&format!("{APP}{line}\n")).map(|mut config| config.apps.remove(0));
+    let tls = app("tls = { cert = \"a.pem\", key = \"~/k.pem\" }").unwrap().tls.unwrap();
+    assert_eq!((tls.cert, tls.key), ("/srv/a.pem".into(), "/home/kim/k.pem".into()));
+    let networks = app("trusted_proxies = [\"10.0.0.0/8\", \"::1\"]").unwrap().trusted_proxies;
+    assert_eq!(networks.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1/128"]);
+    for (line, word) in [
+        ("tls = { cert = \"a.pem\" }", "key is missing"),
+        ("tls = { cert = \"a\", key = \"b\", ca = \"c\" }", "no ca"),
+        ("tls = \"a.pem\"", "no table"),
+        ("trusted_proxies = [\"nginx\"]", "10.0.0.0/8"),
+    ] {
+        let error = app(line).unwrap_err();
+        assert!(error.problems[0].message.contains(word), "{line}: {error}");
+    }
+    let cors = read_it(&format!("{APP}[cors]\norigins = \"example.com\"\n")).unwrap_err();
+    assert!(cors.problems[0].message.contains("scheme"), "{cors}");
+}
+
 proptest! {
     /// No text makes it panic, and every line it names exists.
     #[test]
