@@ -47,9 +47,12 @@ impl Failure {
         self
     }
 
-    /// Tells the person on standard error and gives the exit code. A closed standard error is no reason to panic.
+    /// Tells the person on standard error, and who started it where it listens (`STATUS=`, sd_notify(3)), and gives
+    /// the exit code. A closed standard error is no reason to panic.
     pub(crate) fn report(&self) -> ExitCode {
         let _ = writeln!(std::io::stderr(), "{self}");
+        let status = self.message.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status)]);
         ExitCode::from(self.exit as u8)
     }
 }

@@ -54,8 +54,8 @@ enum Process {
 pub(super) enum News {
     /// It said something of itself.
     Said(Notice),
-    /// It is gone, and how.
-    Exited(Exit),
+    /// It is gone, how, and what it said of it before (`STATUS=`).
+    Exited(Exit, Option<String>),
 }
 
 impl Child {
@@ -125,7 +125,7 @@ impl Child {
                 tree::kill(self.pid);
                 tree::kill_strays(&format!("NOTIFY_SOCKET={}", self.notify_path.display()));
                 let _ = std::fs::remove_file(&self.notify_path);
-                News::Exited(exit)
+                News::Exited(exit, self.notices.status())
             }
             notice = self.notices.next() => News::Said(notice),
         }

@@ -24,7 +24,7 @@ pub(crate) async fn detach(config: &Config) -> Result<u32, Failure> {
     let begun = std::fs::metadata(&log).map_or(0, |file| file.len());
     let started = prepare(config, &notify_path, &log);
     let outcome = match started {
-        Ok((notify, mut command)) => wait(&notify, &mut command, &log, begun).await,
+        Ok((mut notify, mut command)) => wait(&mut notify, &mut command, &log, begun).await,
         Err(error) => Err(error.into()),
     };
     let _ = std::fs::remove_file(&notify_path);
@@ -49,7 +49,7 @@ fn prepare(config: &Config, notify_path: &Path, log: &Path) -> anyhow::Result<(N
     Ok((notify, command))
 }
 
-async fn wait(notify: &Notices, command: &mut Command, log: &Path, begun: u64) -> Result<u32, Failure> {
+async fn wait(notify: &mut Notices, command: &mut Command, log: &Path, begun: u64) -> Result<u32, Failure> {
     let child = command.spawn();
     let mut child =
         child.map_err(|error| Failure::failed(format_args!("cannot start the supervisor: {error}")))?;

@@ -7,7 +7,8 @@
 //!                                                        supervisor <- sockets, pipes (SCM_RIGHTS, unix(7)) --
 //! ```
 //!
-//! It ends when its supervisor says so and the last child is gone. When both are gone and nobody said so, it waits
+//! Each has a socket of its own; `run/<app>.keep` leads to the one whose version is at work, so that the next
+//! supervisor finds it whatever else was tried. It ends when its supervisor says so and the last child is gone. When both are gone and nobody said so, it waits
 //! [`LINGER`] for the next supervisor, and whoever connects waits with it. One that dies is replaced; the supervisor
 //! holds the same pipes, so nothing is lost.
 
@@ -19,22 +20,26 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, IoSlice, IoSliceMut, PipeReader, PipeWriter, Read, Write},
     mem::MaybeUninit,
     net::TcpListener,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::{
+            fs::symlink,
             net::{UnixListener, UnixStream},
             process::CommandExt,
         },
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Condvar, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
@@ -51,8 +56,8 @@ const TAKEN: u8 = b't';
 const OVER: u8 = b'o';
 /// Longest wait for a keeper to hand over.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Before a keeper that died is replaced.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Before a keeper that died soon after its start, or could not be started, is replaced.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// How much of a log is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +76,8 @@ pub(super) struct Held {
     pub(super) err: PipeWriter,
     readers: [OwnedFd; 2],
     place: Place,
+    /// The keeper's own socket.
+    at: PathBuf,
     /// The connection to the keeper.
     keeper: Mutex<Option<UnixStream>>,
 }
@@ -78,6 +85,7 @@ pub(super) struct Held {
 /// Where an app's keeper is, and how it keeps.
 #[derive(Clone)]
 pub(super) struct Place {
+    /// Leads to the socket of the keeper that is at work.
     pub(super) path: PathBuf,
     pub(super) log: PathBuf,
     pub(super) bounds: Bounds,
@@ -92,7 +100,10 @@ impl Held {
         let (out_reader, out) = io::pipe()?;
         let (err_reader, err) = io::pipe()?;
         let readers = [out_reader.into(), err_reader.into()];
-        let held = Arc::new(Self { sockets, out, err, readers, place, keeper: Mutex::default() });
+        static KEEPERS: AtomicU64 = AtomicU64::new(1);
+        let mine = format!("{}-{}.keep", std::process::id(), KEEPERS.fetch_add(1, Relaxed));
+        let at = place.path.with_extension(mine);
+        let held = Arc::new(Self { sockets, out, err, readers, place, at, keeper: Mutex::default() });
         let keeper = held.start()?;
         keepers.spawn(keep_up(keeper, Arc::downgrade(&held)));
         Ok(held)
@@ -109,6 +120,22 @@ impl Held {
         Some(held)
     }
 
+    /// What works from now on is what this keeper holds: it is the one that the next supervisor is to find.
+    pub(super) fn lead(&self) -> io::Result<()> {
+        let name = self.at.file_name().unwrap_or_default();
+        if fs::read_link(&self.place.path).is_ok_and(|leads| leads == name) || self.at == self.place.path {
+            return Ok(());
+        }
+        let next = self.place.path.with_extension("next");
+        let _ = fs::remove_file(&next);
+        symlink(name, &next).and_then(|()| fs::rename(&next, &self.place.path))
+    }
+
+    /// The keeper's own socket.
+    pub(super) fn at(&self) -> &Path {
+        &self.at
+    }
+
     /// How its log is kept.
     pub(super) fn bounds(&self) -> Bounds {
         self.place.bounds
@@ -116,7 +143,7 @@ impl Held {
 
     /// Starts a keeper, in the place of an earlier one, and connects to it.
     fn start(&self) -> Result<UnixStream> {
-        let listener = unix::listener(&self.place.path)?;
+        let listener = unix::listener(&self.at)?;
         let mut command = Command::new("/proc/self/exe");
         command
             .arg0("chatctl")
@@ -141,7 +168,7 @@ impl Held {
         command.fd_mappings(mappings.collect())?;
         // It is reaped with all that ends below the supervisor; what tells of its end is the connection.
         command.spawn().context("cannot start the keeper of the log")?;
-        let keeper = UnixStream::connect(&self.place.path)?;
+        let keeper = UnixStream::connect(&self.at)?;
         self.connected(&keeper)?;
         Ok(keeper)
     }
@@ -161,19 +188,31 @@ impl Drop for Held {
             // One that is gone needs no telling.
             let _ = keeper.write_all(&[OVER]);
         }
+        let _ = fs::remove_file(&self.at);
+        if fs::read_link(&self.place.path).is_ok_and(|leads| Some(leads.as_os_str()) == self.at.file_name()) {
+            let _ = fs::remove_file(&self.place.path);
+        }
     }
 }
 
 /// Replaces a keeper that ends before what it holds is given up.
 async fn keep_up(mut keeper: UnixStream, held: Weak<Held>) {
     loop {
+        let begun = Instant::now();
         ended(keeper).await;
-        let Some(held) = held.upgrade() else { return };
-        tracing::warn!(log = ?held.place.log, "the keeper of the log has ended; starting another");
-        tokio::time::sleep(PAUSE).await;
-        keeper = match held.start() {
-            Ok(keeper) => keeper,
-            Err(error) => return tracing::error!("no keeper of the log: {error:#}"),
+        if begun.elapsed() < PAUSE {
+            tokio::time::sleep(PAUSE).await;
+        }
+        keeper = loop {
+            let Some(held) = held.upgrade() else { return };
+            tracing::warn!(log = ?held.place.log, "the keeper of the log has ended; starting another");
+            match held.start() {
+                Ok(keeper) => break keeper,
+                // Without one the children would wait for ever to be rid of what they say.
+                Err(error) => tracing::error!("no keeper of the log: {error:#}"),
+            }
+            drop(held);
+            tokio::time::sleep(PAUSE).await;
         };
     }
 }
@@ -208,7 +247,9 @@ fn take(keeper: &UnixStream, place: Place) -> Result<Held> {
     let sockets = Sockets { chat: chat.map(TcpListener::from), control: UnixListener::from(control) };
     let (out_writer, err_writer) = (writer(&out)?, writer(&err)?);
     let (readers, unknown) = ([out, err], Mutex::default());
-    let held = Held { sockets, out: out_writer, err: err_writer, readers, place, keeper: unknown };
+    // A keeper of an earlier version has its socket where there is a link now.
+    let at = fs::read_link(&place.path).map_or(place.path.clone(), |leads| place.path.with_file_name(leads));
+    let held = Held { sockets, out: out_writer, err: err_writer, readers, place, at, keeper: unknown };
     held.connected(keeper)?;
     Ok(held)
 }

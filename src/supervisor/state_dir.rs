@@ -113,12 +113,13 @@ pub(super) fn left_behind(run: &Path, app: &str) -> Option<u32> {
     recorded(run, app).and_then(|pid| u32::try_from(pid.as_raw_pid()).ok())
 }
 
-/// Removes the readiness sockets of children that are gone.
-pub(super) fn clear_notify_sockets(run: &Path, app: &str, in_use: Option<&Path>) {
+/// Removes the sockets of children and keepers that are gone.
+pub(super) fn clear_sockets(run: &Path, app: &str, in_use: &[&Path]) {
     for entry in fs::read_dir(run).into_iter().flatten().flatten() {
         let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_str().and_then(|name| name.strip_prefix(app)?.strip_suffix(".notify"));
-        if name.is_some_and(|middle| middle.starts_with('.')) && Some(path.as_path()) != in_use {
+        let rest = name.to_str().and_then(|name| name.strip_prefix(app)?.strip_prefix('.'));
+        let of_one = rest.is_some_and(|rest| rest.ends_with(".notify") || rest.ends_with(".keep"));
+        if of_one && !in_use.contains(&path.as_path()) {
             let _ = fs::remove_file(path);
         }
     }

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     config::{App, Config},
+    control::client,
     error::Failure,
 };
 use std::{
@@ -107,6 +108,8 @@ pub(super) struct Unit {
 pub(super) struct Running {
     pub(super) pid: u32,
     pub(super) version: Arc<Version>,
+    /// How long the log was before it.
+    log_began: u64,
     pub(super) usage: Usage,
     pub(super) probed: Option<Answer>,
     pub(super) failures: u32,
@@ -136,7 +139,9 @@ impl Unit {
             }
         };
         let orphan = orphan.and_then(|pid| Child::adopt(pid).ok());
-        state_dir::clear_notify_sockets(&place.run, &app.name, orphan.as_ref().map(Child::notify_path));
+        let in_use: Vec<&Path> =
+            orphan.as_ref().map(Child::notify_path).into_iter().chain([held.at()]).collect();
+        state_dir::clear_sockets(&place.run, &app.name, &in_use);
         let good = match &orphan {
             Some(orphan) => Version::adopted(config, app, &place.program, held, orphan.pid)?,
             None if held.sockets.is_at(app.listen) => Version::new(config, app, &place.program, held)?,
@@ -264,7 +269,6 @@ impl Unit {
             Effect::Kept(number) => self.keep(number),
             Effect::Refused(number, why) => self.refuse(number, why),
             Effect::NotReplaced(why) => {
-                let why = self.with_last_words(why);
                 self.tell("not replaced", Some(format!("its successor {why}")));
             }
         }
@@ -283,7 +287,6 @@ impl Unit {
     }
 
     fn refuse(&mut self, number: Number, why: String) {
-        let why = self.with_last_words(why);
         if self.new.take_if(|new| new.number == number).is_some() {
             self.obey();
         }
@@ -293,12 +296,19 @@ impl Unit {
             Some(why).filter(|_| !matches!(self.machine.state(), State::Stopping(None) | State::Stopped));
     }
 
-    /// The last line it wrote says more than its exit code.
-    fn with_last_words(&self, why: String) -> String {
-        let last = logs::tail(&self.log_file, 1).unwrap_or_default().pop();
-        let words =
-            last.as_deref().and_then(|line| line.split_once(" err | ")).map(|(_, words)| words.trim());
-        words.map_or(why.clone(), |words| format!("{why} ({words})"))
+    /// Of a version that is not known to work, the last line that was written since it was started says more than its
+    /// exit code.
+    fn last_words(&self, id: Id) -> Option<String> {
+        let child = self.children.get(&id).filter(|child| child.version.number != self.good.number)?;
+        if self.log_length() <= child.log_began {
+            return None;
+        }
+        let line = logs::tail(&self.log_file, 1).ok()?.pop()?;
+        line.split_once(" err | ").map(|(_, words)| words.trim().to_owned())
+    }
+
+    fn log_length(&self) -> u64 {
+        std::fs::metadata(&self.log_file).map_or(0, |file| file.len())
     }
 
     /// The one place where what happens to an app is written down.
@@ -325,7 +335,7 @@ impl Unit {
             }
             Err(error) => {
                 let exit = Exit { code: None, how: format!("could not be started: {error:#}") };
-                self.report(id, News::Exited(exit));
+                self.report(id, News::Exited(exit, None));
             }
         }
     }
@@ -343,7 +353,7 @@ impl Unit {
         tokio::spawn(async move {
             loop {
                 let news = child.news().await;
-                let last = matches!(news, News::Exited(_));
+                let last = matches!(news, News::Exited(..));
                 let report = Report { unit, child: id, what: Told::News(news) };
                 if reports.send(report).await.is_err() || last {
                     break;
@@ -351,9 +361,11 @@ impl Unit {
             }
         });
         let usage = Usage::default();
+        let log_began = self.log_length();
         let running = Running {
             pid,
             version,
+            log_began,
             usage,
             probed: None,
             failures: 0,
@@ -368,6 +380,9 @@ impl Unit {
     fn put_to_work(&mut self, id: Id) {
         if let Some(running) = self.children.get(&id) {
             // In this order: were the supervisor killed in between, the child would end by itself.
+            if let Err(error) = running.version.held.lead() {
+                tracing::warn!(app = self.name(), "the next supervisor will not find its keeper: {error}");
+            }
             state_dir::record(&self.place.run, self.name(), running.pid);
             running.go.iter().for_each(child::go);
         }
@@ -386,7 +401,10 @@ impl Unit {
                 self.leave_alone(id);
                 self.step(Event::Released(id));
             }
-            Told::News(News::Exited(exit)) => {
+            Told::News(News::Exited(mut exit, status)) => {
+                if let Some(words) = status.or_else(|| self.last_words(id)) {
+                    exit.how = format!("{} ({words})", exit.how);
+                }
                 let pid = self.children.get(&id).map(|child| child.pid);
                 state_dir::forget(&self.place.run, self.name(), pid);
                 self.step(Event::Exited(id, exit));
@@ -433,6 +451,12 @@ impl Unit {
     pub(super) fn failed_start(&self) -> Option<String> {
         let gone = self.machine.restarts() > 0 || self.is(State::Stopped) || self.is(State::Backoff);
         gone.then(|| format!("{}: {}", self.name(), self.machine.reason().unwrap_or("stopped")))
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(client::stats_socket(&self.place.run, self.name()));
     }
 }
 

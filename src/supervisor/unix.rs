@@ -7,6 +7,9 @@ use tokio::net::UnixDatagram;
 /// The longest path a Unix socket can have (sun_path, less its final zero).
 const SOCKET_PATH: usize = 107;
 
+/// Longer than what a process says of itself.
+const LONGEST: usize = 4096;
+
 /// A path a Unix socket can have.
 pub(super) fn fits(path: &Path) -> Result<()> {
     let len = path.as_os_str().len();
@@ -37,31 +40,51 @@ pub(super) enum Notice {
 }
 
 /// Where a process that was given the path as `NOTIFY_SOCKET` says how far it is.
-pub(super) struct Notices(UnixDatagram);
+pub(super) struct Notices {
+    socket: UnixDatagram,
+    status: Option<String>,
+}
 
 impl Notices {
     /// Binds it, in the place of an earlier one: what was said there cannot be taken for the new process's word.
     pub(super) fn bind(path: &Path) -> Result<Self> {
         fits(path)?;
         fresh(path)?;
-        UnixDatagram::bind(path).map(Self).context("cannot bind the readiness socket")
+        let socket = UnixDatagram::bind(path).context("cannot bind the readiness socket")?;
+        Ok(Self { socket, status: None })
     }
 
     /// Waits for the next one. Nothing is lost when it is dropped and called again.
-    pub(super) async fn next(&self) -> Notice {
-        let mut message = [0; 4096];
+    pub(super) async fn next(&mut self) -> Notice {
+        let mut message = [0; LONGEST];
         loop {
-            let len = self.0.recv(&mut message).await.unwrap_or(0);
-            let notice = message[..len].split(|byte| *byte == b'\n').find_map(|line| match line {
-                b"READY=1" => Some(Notice::Ready),
-                b"X_CHATCTL=standby" => Some(Notice::StandsBy),
-                b"X_CHATCTL=released" => Some(Notice::Released),
-                _ => None,
-            });
-            if let Some(notice) = notice {
+            let len = self.socket.recv(&mut message).await.unwrap_or(0);
+            if let Some(notice) = self.read(&message[..len]) {
                 return notice;
             }
         }
+    }
+
+    /// What the process said last of its state (`STATUS=`), after all that it said.
+    pub(super) fn status(&mut self) -> Option<String> {
+        let mut message = [0; LONGEST];
+        while let Ok(len) = self.socket.try_recv(&mut message) {
+            let _ = self.read(&message[..len]);
+        }
+        self.status.take()
+    }
+
+    fn read(&mut self, message: &[u8]) -> Option<Notice> {
+        let lines = || message.split(|byte| *byte == b'\n');
+        if let Some(status) = lines().find_map(|line| line.strip_prefix(b"STATUS=")) {
+            self.status = Some(String::from_utf8_lossy(status).trim().to_owned()).filter(|s| !s.is_empty());
+        }
+        lines().find_map(|line| match line {
+            b"READY=1" => Some(Notice::Ready),
+            b"X_CHATCTL=standby" => Some(Notice::StandsBy),
+            b"X_CHATCTL=released" => Some(Notice::Released),
+            _ => None,
+        })
     }
 }
 

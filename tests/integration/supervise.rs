@@ -256,6 +256,31 @@ fn what_was_left_behind_is_reloaded_when_chat_toml_is_another_by_then() {
 }
 
 #[test]
+fn a_refused_reload_does_not_hide_what_works_from_the_next_supervisor() {
+    let mut supervisor = Supervisor::start("");
+    let (child, toml) = (supervisor.child(), config(supervisor.port, ""));
+    // It is to have another keeper, and does not come up.
+    let broken = config(supervisor.port, "log_max_size = \"20M\"\n[page]\ndir = \"/nowhere\"");
+    fs::write(supervisor.path("chat.toml"), broken).unwrap();
+    let output = chatctl(supervisor.dir.path(), &["reload"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("exited with code 2 ([page] dir /nowhere is not a folder)"),
+        "{}",
+        stderr(&output)
+    );
+    fs::write(supervisor.path("chat.toml"), toml).unwrap();
+    signal(supervisor.pid(), "KILL");
+    supervisor.ended();
+    let supervisor = supervisor.launch();
+    assert_eq!(supervisor.child(), child, "{}", supervisor.log());
+    assert!(chatctl(supervisor.dir.path(), &["shutdown"]).status.success());
+    let left: Vec<_> =
+        fs::read_dir(supervisor.path("state/run")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn a_killed_keeper_is_replaced_and_no_line_is_lost() {
     let supervisor = Supervisor::start("");
     let keeper = || {
