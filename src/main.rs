@@ -3,7 +3,7 @@
 //! # Architecture
 //!
 //! ```text
-//! main -> commands -> { server, supervisor, control } -> { chat, machine, backoff } -> config
+//! main -> commands -> { server, supervisor, control } -> { chat, machine, backoff, listen } -> config
 //! ```
 //!
 //! - `chatctl supervise` holds the listening sockets and keeps one child process per app alive.
@@ -29,6 +29,7 @@ mod commands;
 mod config;
 mod control;
 mod error;
+mod listen;
 mod server;
 mod supervisor;
 

@@ -28,6 +28,9 @@ pub(crate) fn render(status: &Status, colour: bool) -> String {
     for problem in &status.supervisor.config_problems {
         let _ = writeln!(page, "\nchat.toml is not in force as it is now: {problem}");
     }
+    for problem in &status.supervisor.problems {
+        let _ = writeln!(page, "\n{problem}");
+    }
     page
 }
 
@@ -166,6 +169,7 @@ mod tests {
             version: "0".into(),
             config: None,
             config_problems: vec!["chat.toml:3: app.x: unknown key".into()],
+            problems: vec!["changes of files are not seen".into()],
         };
         Status { supervisor, apps }
     }
@@ -214,6 +218,7 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  local
         assert!(starts.windows(2).all(|pair| pair[0] == pair[1]), "{page}");
         assert!(page.contains("web: last restart: memory 312M over 300M\n"), "{page}");
         assert!(page.contains("chat.toml:3: app.x: unknown key"), "{page}");
+        assert!(page.ends_with("\nchanges of files are not seen\n"), "{page}");
         assert!(!page.contains('\x1b'));
     }
 

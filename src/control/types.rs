@@ -94,6 +94,9 @@ pub(crate) struct Supervisor {
     pub(crate) config: Option<PathBuf>,
     /// Why the chat.toml that is there now is not in force; empty: it is.
     pub(crate) config_problems: Vec<String>,
+    /// What else is not as it should be.
+    #[serde(default)]
+    pub(crate) problems: Vec<String>,
 }
 
 /// One app.
@@ -175,7 +178,10 @@ pub(crate) enum Health {
 impl Status {
     /// Whether everything is as it should be.
     pub(crate) fn is_healthy(&self) -> bool {
-        self.supervisor.config_problems.is_empty() && self.apps.iter().all(|app| app.health == Health::Ok)
+        let Supervisor { config_problems, problems, .. } = &self.supervisor;
+        config_problems.is_empty()
+            && problems.is_empty()
+            && self.apps.iter().all(|app| app.health == Health::Ok)
     }
 }
 

@@ -1,18 +1,13 @@
-//! The sockets a chat server listens on: inherited from the supervisor or systemd, or bound here.
+//! The sockets a chat server inherits from the supervisor or systemd.
 
-use crate::error::Failure;
 use listenfd::ListenFd;
 use std::{
-    io,
-    net::{SocketAddr, TcpListener},
+    net::TcpListener,
     os::{
         fd::OwnedFd,
         unix::net::{UnixListener, UnixStream},
     },
 };
-
-/// Connections that may wait in the kernel while nobody accepts, as during a restart.
-const BACKLOG: i32 = 4096;
 
 /// Sockets found in `LISTEN_FDS` (systemd's socket activation protocol, sd_listen_fds(3)): the first TCP socket is
 /// where clients connect, the first Unix socket is the control API, and a second one is where to wait for one's turn.
@@ -49,26 +44,4 @@ impl Inherited {
         }
         inherited
     }
-}
-
-/// Binds a listener of one's own.
-///
-/// # Errors
-/// Says whose fault it is and what to do.
-pub(super) fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(address).map_err(|error| {
-        let failure = Failure::failed(format_args!("cannot listen on {address}: {error}"));
-        match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                failure.hint("another program listens there: stop it, or choose another --listen")
-            }
-            io::ErrorKind::PermissionDenied => {
-                failure.hint("ports below 1024 need root or CAP_NET_BIND_SERVICE")
-            }
-            io::ErrorKind::AddrNotAvailable => failure.hint("this machine has no such address"),
-            _ => failure,
-        }
-    })?;
-    let _ = rustix::net::listen(&listener, BACKLOG);
-    Ok(listener)
 }

@@ -38,6 +38,7 @@ use crate::{
     chat::Chat,
     config::{self, Profile},
     error::Failure,
+    listen,
 };
 use connection::Entrance;
 use doors::Doors;
@@ -118,7 +119,7 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
     let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     let listener = match inherited.chat {
         Some(listener) => listener,
-        None => listener::bind(settings.listen)?,
+        None => listen::bind(settings.listen).map_err(Failure::failed)?,
     };
     let address = listener.local_addr().map_err(|error| cannot("use the listening socket", error))?;
     let listener = http::into_tokio(listener).map_err(|error| cannot("use the listening socket", error))?;

@@ -66,7 +66,7 @@ impl Child {
     /// The program cannot be run, or its sockets and pipes not made.
     pub(super) fn spawn(version: &Version, notify_path: PathBuf) -> Result<(Self, UnixStream)> {
         let notices = Notices::bind(&notify_path)?;
-        let held = &version.held;
+        let held = version.held().context("its sockets were given up")?;
         let (go, its_go) = UnixStream::pair()?;
         let mut command = version.command()?;
         command

@@ -62,6 +62,8 @@ pub(super) struct Driver {
     pub(super) units: Vec<Unit>,
     /// Why the configuration that is there now is not the one in force.
     pub(super) problems: Vec<String>,
+    /// Why changes of files are not seen.
+    blind: Option<String>,
     /// Changes of chat.toml.
     config_changes: Quiet,
     changes: mpsc::Sender<Change>,
@@ -91,6 +93,7 @@ impl Driver {
             place,
             units,
             problems: Vec::new(),
+            blind: None,
             config_changes: Quiet::default(),
             changes,
             watcher: None,
@@ -133,7 +136,11 @@ impl Driver {
     }
 
     fn is_done(&mut self) -> bool {
+        let before = self.units.len();
         self.units.retain(|unit| !(unit.leaving && unit.is(State::Stopped)));
+        if self.units.len() < before && !self.stopping {
+            self.come_and_go();
+        }
         self.stopping && self.units.iter().all(|unit| unit.is(State::Stopped))
     }
 
@@ -176,7 +183,7 @@ impl Driver {
             }
             Wish::Stop(signal) => {
                 tracing::info!("{signal}: stopping");
-                self.stop();
+                self.stop(signal);
             }
             Wish::Reload if self.stopping => {}
             Wish::Reload => {
@@ -201,7 +208,7 @@ impl Driver {
             Ask::Shutdown if self.stopping => {}
             Ask::Shutdown => {
                 tracing::info!("asked to shut down: stopping");
-                self.stop();
+                self.stop("asked to shut down");
             }
             Ask::Act(action, apps, reply) => {
                 let outcomes = self.act(action, &apps);
@@ -215,22 +222,25 @@ impl Driver {
 
     /// Gives the order to each of these apps, or to all.
     fn act(&mut self, action: Action, apps: &[String]) -> Vec<oneshot::Receiver<Outcome>> {
-        let names: Vec<String> = match apps {
-            [] => self.units.iter().map(|unit| unit.name().to_owned()).collect(),
-            apps => apps.to_vec(),
-        };
         let problems = match action {
             _ if self.stopping => Some("the supervisor is stopping".to_owned()),
             Action::Stop => None,
             _ => self.read().err().map(|lines| format!("nothing was changed:\n{}", lines.join("\n"))),
         };
+        let news = problems.is_none() && action != Action::Stop;
+        let came = if news { self.come_and_go() } else { Vec::new() };
+        let here = self.units.iter().filter(|unit| !unit.leaving);
+        let names: Vec<String> = match apps {
+            [] => here.map(|unit| unit.name().to_owned()).collect(),
+            apps => apps.to_vec(),
+        };
         let give = |name: String| {
             let (reply, outcome) = oneshot::channel();
             match (self.units.iter_mut().find(|unit| unit.name() == name), &problems) {
-                (None, _) => {
-                    drop(reply.send(Outcome::new(&name, Err("there is no app of this name".to_owned()))))
-                }
+                (None, _) => drop(reply.send(Outcome::new(&name, Err(absence(&name, &self.problems))))),
                 (_, Some(problem)) => drop(reply.send(Outcome::new(&name, Err(problem.clone())))),
+                // It has only just been started, as everything is now.
+                (Some(unit), None) if came.contains(&name) => unit.order(Action::Start, &self.config, reply),
                 (Some(unit), None) => unit.order(action, &self.config, reply),
             }
             outcome
@@ -238,10 +248,10 @@ impl Driver {
         names.into_iter().map(give).collect()
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, why: &str) {
         self.stopping = true;
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        self.all(|| Event::Stop);
+        self.units.iter_mut().for_each(|unit| unit.stop(why));
     }
 
     fn sample(&mut self) {
@@ -293,7 +303,7 @@ impl Driver {
             && let Some(failure) = self.units.iter().find_map(Unit::failed_start)
         {
             self.failure = Some(failure);
-            self.stop();
+            self.stop("not every app came up");
         }
     }
 
@@ -310,13 +320,17 @@ impl Driver {
         let watched: Vec<Watched> = on_duty.map(watched).collect();
         let started =
             watch::start(&watched, config.as_deref(), reporter(&watched, config.clone(), &self.changes));
-        match started {
-            Ok(watcher) => self.watcher = Some(Box::new(watcher)),
-            Err(error) => {
-                self.problems.push(format!("changes of files are not seen: {error}"));
-                tracing::error!("changes of files are not seen: {error}");
+        self.blind = match started {
+            Ok(watcher) => {
+                self.watcher = Some(Box::new(watcher));
+                None
             }
-        }
+            Err(error) => {
+                let error = format!("changes of files are not seen: {error}");
+                tracing::error!("{error}");
+                Some(error)
+            }
+        };
     }
 
     fn status(&self) -> Status {
@@ -327,10 +341,35 @@ impl Driver {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 config: self.config.path.clone(),
                 config_problems: self.problems.clone(),
+                problems: self.blind.iter().cloned().chain(self.shared()).collect(),
             },
             apps: self.units.iter().map(Unit::status).collect(),
         }
     }
+}
+
+impl Driver {
+    /// Apps that wait for clients at one address: one took over the other's, which went back to it.
+    fn shared(&self) -> Vec<String> {
+        let at = |unit: &Unit| {
+            let child = unit.on_duty().filter(|_| !unit.leaving && unit.is(State::Online))?;
+            Some((unit.name().to_owned(), child.version.app.listen?))
+        };
+        let there: Vec<_> = self.units.iter().filter_map(at).collect();
+        let shares = |(n, (name, address)): (usize, &(String, std::net::SocketAddr))| {
+            let (other, _) = there.iter().skip(n + 1).find(|(_, at)| at == address && at.port() != 0)?;
+            Some(format!("{name} and {other} both listen on {address}: mend chat.toml, and reload both"))
+        };
+        there.iter().enumerate().filter_map(shares).collect()
+    }
+}
+
+/// Why there is no app of this name.
+fn absence(name: &str, problems: &[String]) -> String {
+    let its = |problem: &&String| problem.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
+    problems.iter().find(its).map_or("there is no app of this name".to_owned(), |problem| {
+        problem.chars().skip(name.chars().count() + 2).collect()
+    })
 }
 
 /// Hands on the changes that count for somebody.

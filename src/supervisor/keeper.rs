@@ -12,7 +12,11 @@
 //! [`LINGER`] for the next supervisor, and whoever connects waits with it. One that dies is replaced; the supervisor
 //! holds the same pipes, so nothing is lost.
 
-use super::{logs::Log, sockets::Sockets, unix};
+use super::{
+    logs::Log,
+    sockets::{Doors, Sockets},
+    unix,
+};
 use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::net::{
@@ -110,9 +114,9 @@ impl Held {
     }
 
     /// Takes over what a keeper holds that an earlier supervisor left behind, if there is one.
-    pub(super) fn adopt(place: Place, keepers: &TaskTracker) -> Option<Arc<Self>> {
+    pub(super) fn adopt(place: Place, doors: &Doors, keepers: &TaskTracker) -> Option<Arc<Self>> {
         let keeper = UnixStream::connect(&place.path).ok()?;
-        let taken = take(&keeper, place);
+        let taken = take(&keeper, place, doors);
         let held =
             taken.inspect_err(|error| tracing::warn!("a keeper does not hand over: {error:#}")).ok()?;
         let held = Arc::new(held);
@@ -158,10 +162,11 @@ impl Held {
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .process_group(0);
-        let sockets = self.sockets.again()?;
-        let mut fds: Vec<OwnedFd> =
-            vec![sockets.control.into(), listener.into(), self.readers[1].try_clone()?];
-        fds.extend(sockets.chat.map(OwnedFd::from));
+        let control = self.sockets.control.try_clone()?;
+        let mut fds: Vec<OwnedFd> = vec![control.into(), listener.into(), self.readers[1].try_clone()?];
+        if let Some(chat) = &self.sockets.chat {
+            fds.push(chat.try_clone()?.into());
+        }
         command.env("LISTEN_FDS", fds.len().to_string());
         let mappings =
             fds.into_iter().zip(3..).map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
@@ -230,7 +235,7 @@ fn writer(reader: &impl AsRawFd) -> io::Result<PipeWriter> {
     Ok(PipeWriter::from(OwnedFd::from(pipe)))
 }
 
-fn take(keeper: &UnixStream, place: Place) -> Result<Held> {
+fn take(keeper: &UnixStream, place: Place, doors: &Doors) -> Result<Held> {
     keeper.set_read_timeout(Some(PATIENCE))?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -244,7 +249,8 @@ fn take(keeper: &UnixStream, place: Place) -> Result<Held> {
     let (Some(control), Some(out), Some(err), chat) = (fds.next(), fds.next(), fds.next(), fds.next()) else {
         anyhow::bail!("it sent something else");
     };
-    let sockets = Sockets { chat: chat.map(TcpListener::from), control: UnixListener::from(control) };
+    let chat = chat.map(|chat| doors.know(TcpListener::from(chat)));
+    let sockets = Sockets { chat, control: UnixListener::from(control) };
     let (out_writer, err_writer) = (writer(&out)?, writer(&err)?);
     let (readers, unknown) = ([out, err], Mutex::default());
     // A keeper of an earlier version has its socket where there is a link now.

@@ -58,7 +58,10 @@ impl Unit {
         let coming = matches!(self.machine.state(), State::Stopping(Some(_)) | State::Backoff);
         let restarts = self.machine.restarts() + u32::from(from.is_some() || coming);
         self.order = Some(Order { action, replies: vec![reply], version, from, restarts });
-        self.step(event);
+        match event {
+            Event::Stop => self.stop("asked to stop"),
+            event => self.step(event),
+        }
     }
 
     /// What has to happen for it; or the answer, when nothing has or can.

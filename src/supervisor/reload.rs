@@ -15,37 +15,54 @@ impl Driver {
         if self.read().is_err() {
             return;
         }
+        self.come_and_go();
         let config = self.config.clone();
+        let mut refused = Vec::new();
+        for unit in self.units.iter_mut().filter(|unit| !unit.leaving && !unit.is(State::Stopped)) {
+            let Some(app) = config.app(unit.name()).filter(|app| !unit.agrees(&config, app)) else {
+                continue;
+            };
+            if app.watch == Watch::Off && !forced {
+                let app = unit.name();
+                tracing::info!(app, "chat.toml changed; it does not watch, `chatctl reload` takes it over");
+            } else if let Err(error) = unit.reload(&config, "chat.toml changed") {
+                refused.push(format!("{}: {error:#}", unit.name()));
+            }
+        }
+        refused.into_iter().for_each(|problem| self.refuse(problem));
+        self.watch();
+    }
+
+    /// Stops the apps that chat.toml does not have any more, and starts those that are new in it. One that comes back
+    /// while it is still being stopped has its turn when that is done. The names of those that were started.
+    pub(super) fn come_and_go(&mut self) -> Vec<String> {
+        let (config, mut came) = (self.config.clone(), Vec::new());
         for unit in &mut self.units {
-            if !config.enabled().any(|app| app.name == unit.name()) {
+            if !unit.leaving && !config.enabled().any(|app| app.name == unit.name()) {
                 tracing::info!(app = unit.name(), "is not in chat.toml any more");
                 unit.leaving = true;
-                unit.step(Event::Stop);
+                unit.stop("it is not in chat.toml any more");
             }
         }
         for app in config.enabled() {
-            let found = self.units.iter_mut().find(|unit| unit.name() == app.name && !unit.leaving);
-            let outcome = match found {
-                None => Unit::new(&config, app, &self.place).map(|mut unit| {
+            if self.units.iter().any(|unit| unit.name() == app.name) {
+                continue;
+            }
+            match Unit::new(&config, app, &self.place) {
+                Ok(mut unit) => {
                     unit.step(Event::Start);
                     self.units.push(unit);
-                }),
-                Some(unit) if unit.agrees(&config, app) || unit.is(State::Stopped) => Ok(()),
-                Some(unit) if app.watch == Watch::Off && !forced => {
-                    let name = unit.name();
-                    tracing::info!(
-                        app = name,
-                        "chat.toml changed; it does not watch, `chatctl reload` takes it over"
-                    );
-                    Ok(())
+                    came.push(app.name.clone());
                 }
-                Some(unit) => unit.reload(&config, "chat.toml changed"),
-            };
-            if let Err(error) = outcome {
-                self.refuse(format!("{}: {error:#}", app.name));
+                Err(error) => self.refuse(format!("{}: {error:#}", app.name)),
             }
         }
-        self.watch();
+        let place = |unit: &Unit| config.apps.iter().position(|app| app.name == unit.name());
+        self.units.sort_by_key(|unit| place(unit).unwrap_or(usize::MAX));
+        if !came.is_empty() {
+            self.watch();
+        }
+        came
     }
 
     /// Takes over what chat.toml says now; the apps stay as they are until they are told.

@@ -1,22 +1,62 @@
 //! The sockets of an app, held for its life and longer than any child: what connects while none is there waits in them.
 
 use super::unix;
-use crate::control::client;
-use anyhow::Result;
+use crate::{control::client, listen};
+use anyhow::{Result, bail};
 use std::{
     io,
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixListener,
     path::Path,
+    sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-/// Connections that may wait in the kernel while no child accepts.
-const BACKLOG: i32 = 4096;
+/// Every address that is listened on for some app. An app that takes another's address, because that was renamed or
+/// they swapped, gets the same socket: whoever waits in it is served by the one or the other, and nobody is refused.
+#[derive(Default)]
+pub(super) struct Doors(Mutex<Vec<(SocketAddr, Weak<TcpListener>)>>);
+
+impl Doors {
+    /// Listens there, or shares what is held for another app that is about to leave it.
+    ///
+    /// # Errors
+    /// Says why not, and what to do.
+    fn open(&self, address: SocketAddr) -> Result<Arc<TcpListener>> {
+        let open = self.known();
+        if let Some((_, held)) = open.iter().find(|(at, _)| *at == address && address.port() != 0) {
+            return Ok(held.clone());
+        }
+        match listen::bind(address) {
+            Ok(listener) => Ok(self.know(listener)),
+            Err(error) => {
+                let own = open.iter().find(|(at, _)| error.is_taken() && at.port() == address.port());
+                let Some((own, _)) = own else { return Err(error.into()) };
+                bail!("{address} cannot be had beside {own}, which is still held: stop the app, and start it")
+            }
+        }
+    }
+
+    fn known(&self) -> Vec<(SocketAddr, Arc<TcpListener>)> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|(_, held)| held.strong_count() > 0);
+        known.iter().filter_map(|(at, held)| Some((*at, held.upgrade()?))).collect()
+    }
+
+    /// This one is listened on already.
+    pub(super) fn know(&self, listener: TcpListener) -> Arc<TcpListener> {
+        let listener = Arc::new(listener);
+        if let Ok(address) = listener.local_addr() {
+            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            known.push((address, Arc::downgrade(&listener)));
+        }
+        listener
+    }
+}
 
 /// See the module.
 pub(super) struct Sockets {
     /// Where clients connect; a program of its own has its own.
-    pub(super) chat: Option<TcpListener>,
+    pub(super) chat: Option<Arc<TcpListener>>,
     /// Where the child answers questions after its health.
     pub(super) control: UnixListener,
 }
@@ -26,8 +66,8 @@ impl Sockets {
     ///
     /// # Errors
     /// Says which socket, why, and what to do.
-    pub(super) fn bind(app: &str, address: Option<SocketAddr>, run: &Path) -> Result<Self> {
-        let chat = address.map(listen).transpose()?;
+    pub(super) fn bind(app: &str, address: Option<SocketAddr>, run: &Path, doors: &Doors) -> Result<Self> {
+        let chat = address.map(|address| doors.open(address)).transpose()?;
         Ok(Self { chat, control: unix::listener(&client::stats_socket(run, app))? })
     }
 
@@ -35,8 +75,9 @@ impl Sockets {
     ///
     /// # Errors
     /// As [`Sockets::bind`].
-    pub(super) fn moved(&self, address: Option<SocketAddr>) -> Result<Self> {
-        Ok(Self { chat: address.map(listen).transpose()?, control: self.control.try_clone()? })
+    pub(super) fn moved(&self, address: Option<SocketAddr>, doors: &Doors) -> Result<Self> {
+        let chat = address.map(|address| doors.open(address)).transpose()?;
+        Ok(Self { chat, control: self.control.try_clone()? })
     }
 
     /// The same sockets, once more.
@@ -44,8 +85,7 @@ impl Sockets {
     /// # Errors
     /// There are no descriptors left.
     pub(super) fn again(&self) -> io::Result<Self> {
-        let chat = self.chat.as_ref().map(TcpListener::try_clone).transpose()?;
-        Ok(Self { chat, control: self.control.try_clone()? })
+        Ok(Self { chat: self.chat.clone(), control: self.control.try_clone()? })
     }
 
     /// Whether it is here that clients are to connect.
@@ -60,16 +100,21 @@ impl Sockets {
     }
 }
 
-fn listen(address: SocketAddr) -> Result<TcpListener> {
-    let chat = TcpListener::bind(address).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            anyhow::anyhow!("{address} is in use by another program: stop it, or listen elsewhere")
-        }
-        io::ErrorKind::PermissionDenied => {
-            anyhow::anyhow!("{address}: ports below 1024 need root or CAP_NET_BIND_SERVICE")
-        }
-        _ => anyhow::anyhow!("cannot listen on {address}: {error}"),
-    })?;
-    rustix::net::listen(&chat, BACKLOG)?;
-    Ok(chat)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shared_while_it_is_held_and_free_when_it_is_not() {
+        let doors = Doors::default();
+        let first = doors.open("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = first.local_addr().unwrap();
+        let second = doors.open(address).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
+        let error = doors.open(everywhere).unwrap_err().to_string();
+        assert!(error.contains("cannot be had beside 127.0.0.1"), "{error}");
+        drop((first, second));
+        doors.open(everywhere).unwrap();
+    }
 }

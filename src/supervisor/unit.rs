@@ -15,7 +15,7 @@ use super::{
     orders::Order,
     probe::Answer,
     quiet::Quiet,
-    sockets::Sockets,
+    sockets::{Doors, Sockets},
     state_dir, tree,
     unix::Notice,
     version::Version,
@@ -49,6 +49,8 @@ pub(super) struct Workplace {
     pub(super) reports: mpsc::Sender<Report>,
     /// What happened, for people to read later.
     pub(super) events: Events,
+    /// Where clients connect.
+    pub(super) doors: Doors,
     /// Watches over the keepers; done when the last one is.
     pub(super) keepers: TaskTracker,
 }
@@ -59,7 +61,7 @@ impl Workplace {
     pub(super) fn new(run: PathBuf, events: Events, reports: mpsc::Sender<Report>) -> Result<Self, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::failed(format_args!("cannot find the chatctl program: {error}")))?;
-        Ok(Self { program, run, reports, events, keepers: TaskTracker::new() })
+        Ok(Self { program, run, reports, events, doors: Doors::default(), keepers: TaskTracker::new() })
     }
 }
 
@@ -93,6 +95,8 @@ pub(super) struct Unit {
     pub(super) refusal: Option<String>,
     /// The ceiling is lower than what it needs.
     pub(super) ceiling_too_low: bool,
+    /// Why it is to be stopped, until that is written down.
+    ending: Option<String>,
     /// Changes of its files.
     pub(super) changes: Quiet,
     /// Changes of files that its server reads by itself.
@@ -130,11 +134,11 @@ impl Unit {
         static UNITS: AtomicU64 = AtomicU64::new(1);
         let log_file = config.log_file(&app.name);
         let keeps = keeps(&log_file, app, place);
-        let (held, orphan) = match Held::adopt(keeps.clone(), &place.keepers) {
+        let (held, orphan) = match Held::adopt(keeps.clone(), &place.doors, &place.keepers) {
             Some(held) => (held, state_dir::left_behind(&place.run, &app.name)),
             None => {
                 state_dir::clear_orphan(&place.run, &app.name, app.kill_timeout);
-                let sockets = Sockets::bind(&app.name, app.listen, &place.run)?;
+                let sockets = Sockets::bind(&app.name, app.listen, &place.run, &place.doors)?;
                 (Held::new(sockets, keeps.clone(), &place.keepers)?, None)
             }
         };
@@ -146,7 +150,7 @@ impl Unit {
             Some(orphan) => Version::adopted(config, app, &place.program, held, orphan.pid)?,
             None if held.sockets.is_at(app.listen) => Version::new(config, app, &place.program, held)?,
             None => {
-                let sockets = held.sockets.moved(app.listen)?;
+                let sockets = held.sockets.moved(app.listen, &place.doors)?;
                 let held = Held::new(sockets, keeps, &place.keepers)?;
                 Version::new(config, app, &place.program, held)?
             }
@@ -162,6 +166,7 @@ impl Unit {
             order: None,
             refusal: None,
             ceiling_too_low: false,
+            ending: None,
             changes: Quiet::default(),
             rereads: Quiet::default(),
             key: UNITS.fetch_add(1, Relaxed),
@@ -203,19 +208,17 @@ impl Unit {
     /// # Errors
     /// The new address or program cannot be had; everything stays as it was.
     pub(super) fn prepare(&mut self, config: &Config, app: &App) -> anyhow::Result<Which> {
-        let latest = self.latest();
         let keeps = keeps(&self.log_file, app, &self.place);
-        let fits = |version: &&Arc<Version>| {
-            version.held.sockets.is_at(app.listen) && version.held.bounds() == keeps.bounds
-        };
-        let held = match [latest, &self.good].into_iter().find(fits) {
-            Some(version) => version.held.clone(),
+        let latest = self.latest().held();
+        let fits = |held: &Arc<Held>| held.sockets.is_at(app.listen) && held.bounds() == keeps.bounds;
+        let held = match latest.iter().chain(&self.good.held()).find(|held| fits(held)) {
+            Some(held) => held.clone(),
             None => {
-                let there = latest.held.sockets.is_at(app.listen);
-                let sockets = if there {
-                    latest.held.sockets.again()?
-                } else {
-                    latest.held.sockets.moved(app.listen)?
+                let doors = &self.place.doors;
+                let sockets = match &latest {
+                    Some(held) if held.sockets.is_at(app.listen) => held.sockets.again()?,
+                    Some(held) => held.sockets.moved(app.listen, doors)?,
+                    None => Sockets::bind(&app.name, app.listen, &self.place.run, doors)?,
                 };
                 Held::new(sockets, keeps, &self.place.keepers)?
             }
@@ -245,6 +248,12 @@ impl Unit {
         self.schedule = schedule;
     }
 
+    /// It is not to run any more.
+    pub(super) fn stop(&mut self, why: &str) {
+        self.ending = Some(why.to_owned());
+        self.step(Event::Stop);
+    }
+
     /// Lets an event happen to it.
     pub(super) fn step(&mut self, event: Event) {
         let (before, restarts) = (self.machine.word(), self.machine.restarts());
@@ -254,7 +263,16 @@ impl Unit {
         }
         let after = self.machine.word();
         if before != after || restarts != self.machine.restarts() {
-            self.tell(after, self.machine.reason().filter(|_| after != "online").map(str::to_owned));
+            let why = match (before, after) {
+                (_, "online") | ("stopping", "stopped") => None,
+                (_, "stopping" | "stopped") if self.ending.is_some() => self.ending.take(),
+                _ => self.machine.reason().map(str::to_owned),
+            };
+            self.tell(after, why);
+        }
+        if self.is(State::Stopped) {
+            self.good.let_go();
+            self.new = None;
         }
         self.settle_order();
     }
@@ -380,7 +398,7 @@ impl Unit {
     fn put_to_work(&mut self, id: Id) {
         if let Some(running) = self.children.get(&id) {
             // In this order: were the supervisor killed in between, the child would end by itself.
-            if let Err(error) = running.version.held.lead() {
+            if let Some(Err(error)) = running.version.held().map(|held| held.lead()) {
                 tracing::warn!(app = self.name(), "the next supervisor will not find its keeper: {error}");
             }
             state_dir::record(&self.place.run, self.name(), running.pid);

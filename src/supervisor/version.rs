@@ -16,7 +16,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -29,7 +29,7 @@ pub(super) struct Version {
     /// Its own, and higher than any before.
     pub(super) number: Number,
     pub(super) app: App,
-    pub(super) held: Arc<Held>,
+    held: Mutex<Option<Arc<Held>>>,
     server: Server,
     program: PathBuf,
     file: OwnedFd,
@@ -81,13 +81,23 @@ impl Version {
         Ok(Self {
             number: VERSIONS.fetch_add(1, Relaxed),
             app: app.clone(),
-            held,
+            held: Mutex::new(Some(held)),
             server: config.server.clone(),
             program: program.to_owned(),
             file: rustix::io::fcntl_dupfd_cloexec(file, HELD_FROM)?,
             text,
             config: config.path.clone(),
         })
+    }
+
+    /// Its sockets and its keeper, until it has let go of them.
+    pub(super) fn held(&self) -> Option<Arc<Held>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets go of its sockets: nobody is to come, and who connects is refused instead of waiting in vain.
+    pub(super) fn let_go(&self) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// Whether the program at its path still is this one.

@@ -6,6 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -153,4 +154,34 @@ pub(crate) fn handshake(address: SocketAddr) -> std::io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// Ends the knocking, also when a test fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Connects to all of these all the time while `doing`: nobody may be refused.
+pub(crate) fn knocking(addresses: &[SocketAddr], doing: impl FnOnce()) {
+    let (done, connects, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for address in addresses {
+            let (done, connects, refused) = (&done, &connects, &refused);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let counter = if TcpStream::connect(address).is_ok() { connects } else { refused };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        let _done = Done(&done);
+        doing();
+    });
+    assert!(connects.load(Ordering::Relaxed) > 0);
+    assert_eq!(refused.load(Ordering::Relaxed), 0, "of {connects:?} connects");
 }

@@ -1,42 +1,11 @@
 //! Reloads: what works takes over without a gap, what does not changes nothing or is taken back.
 
-use crate::program::{Supervisor, chatctl, config, signal, stderr, until};
-use std::{
-    fs,
-    net::{SocketAddr, TcpStream},
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::Command,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    time::Duration,
-};
+use crate::program::{Supervisor, chatctl, config, knocking, signal, stderr, until};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
-/// Ends the knocking, also when a test fails.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Connects all the time while `doing`, and counts who is refused.
+/// Connects all the time while `doing`: nobody may be refused.
 fn nobody_is_refused(supervisor: &Supervisor, doing: impl FnOnce()) {
-    let address = SocketAddr::from(([127, 0, 0, 1], supervisor.port));
-    let (done, connects, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
-                let counter = if TcpStream::connect(address).is_ok() { &connects } else { &refused };
-                counter.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        });
-        let _done = Done(&done);
-        doing();
-    });
-    assert!(connects.load(Ordering::Relaxed) > 0);
-    assert_eq!(refused.load(Ordering::Relaxed), 0, "of {connects:?} connects");
+    knocking(&[SocketAddr::from(([127, 0, 0, 1], supervisor.port))], doing);
 }
 
 /// A supervisor whose program is a copy that a test may replace.
