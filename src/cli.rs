@@ -25,8 +25,12 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write a chat.toml to begin with: every key with its default and what it is for
-    #[command(after_help = "Examples:\n  chatctl init\n  chatctl init /etc/chatctl/chat.toml --force")]
+    /// Write a chat.toml: one to begin with, or one that does what a pm2 ecosystem file does
+    #[command(
+        after_help = "With --from, what could not be carried over is listed with its line and why, and stands as a comment \
+                      in the file. No Node is needed; nothing of the pm2 file is executed.\n\nExamples:\n  chatctl init\n  \
+                      chatctl init --from ecosystem.config.js\n  chatctl init --from ecosystem.config.js --env production"
+    )]
     Init(Init),
     /// Run one chat server in the foreground: for development, and what the supervisor starts
     #[command(
@@ -149,6 +153,12 @@ pub(crate) struct Init {
     /// Where to write
     #[arg(default_value = "chat.toml", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
+    /// Carry over this pm2 file: .js, .cjs, .mjs, .json, .yaml or .yml
+    #[arg(long, value_name = "ECOSYSTEM", value_hint = ValueHint::FilePath)]
+    pub(crate) from: Option<PathBuf>,
+    /// With --from: lay its block env_NAME over env, as `pm2 start --env NAME` does
+    #[arg(long, value_name = "NAME", requires = "from")]
+    pub(crate) env: Option<String>,
     /// Replace a file that is there
     #[arg(long)]
     pub(crate) force: bool,

@@ -3,7 +3,7 @@
 //! # Architecture
 //!
 //! ```text
-//! main -> commands -> { server, supervisor, control } -> { chat, machine, backoff, listen } -> config
+//! main -> commands -> { server, supervisor, control, migrate } -> { chat, machine, backoff, listen } -> config
 //! ```
 //!
 //! - `chatctl supervise` holds the listening sockets and keeps one child process per app alive.

@@ -27,6 +27,11 @@ pub(crate) use read::ConfigError;
 /// The text of the shipped `chat.toml`.
 pub(crate) const DEFAULT: &str = include_str!("../../chat.toml");
 
+/// A text as chat.toml writes it.
+pub(crate) fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
 /// A whole, valid configuration. Paths are absolute.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {

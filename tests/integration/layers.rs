@@ -69,6 +69,9 @@ fn each_foreign_crate_has_one_home() {
         ("supervisor/cron.rs", &["croner::", "chrono::"]),
         ("config/", &["toml::"]),
         ("server/", &["x509_cert::", "ppp::", "jsonwebtoken::"]),
+        ("migrate/js", &["tree_sitter::", "tree_sitter_javascript::"]),
+        ("migrate/yaml.rs", &["saphyr::"]),
+        ("migrate/pm2.rs", &["shlex::"]),
         ("server/recovery/", &["rusqlite::", "crc32fast::", "getrandom::"]),
     ] {
         // The configuration checks globs and schedules when it reads them; sd_notify is another crate than notify.

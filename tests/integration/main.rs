@@ -7,6 +7,7 @@ mod command;
 mod install;
 mod layers;
 mod learn;
+mod migrate;
 mod orders;
 mod program;
 mod reload;

@@ -1,0 +1,82 @@
+//! `chatctl init --from`, on pm2 files as people write them: tests/pm2, each with the chat.toml it becomes.
+
+use crate::program::{chatctl, stderr};
+use std::{fs, path::Path};
+
+/// Runs it on a copy in a folder of its own, and gives what it printed and wrote, with HERE for the folder.
+fn migrate(file: &Path, arguments: &[&str]) -> (String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let name = file.file_name().unwrap().to_str().unwrap();
+    fs::copy(file, folder.path().join(name)).unwrap();
+    let output = chatctl(folder.path(), &[&["init", "--from", name], arguments].concat());
+    assert!(output.status.success(), "{name}: {}", stderr(&output));
+    let here = |text: &str| text.replace(folder.path().to_str().unwrap(), "HERE");
+    let written = fs::read_to_string(folder.path().join("chat.toml")).unwrap();
+    (here(&String::from_utf8(output.stdout).unwrap()), here(&written))
+}
+
+fn files() -> Vec<std::path::PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
+    let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().unwrap() != "toml").collect()
+}
+
+/// To write them anew after a change that is meant: `CHATCTL_BLESS=1 cargo test migrate`, and look at the difference.
+#[test]
+fn pm2_files_become_what_they_are_expected_to() {
+    assert!(files().len() >= 10);
+    for file in files() {
+        let (said, written) = migrate(&file, &[]);
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let expected = file.with_file_name(format!("{name}.toml"));
+        if std::env::var_os("CHATCTL_BLESS").is_some() {
+            fs::write(&expected, &written).unwrap();
+        }
+        assert_eq!(written, fs::read_to_string(&expected).unwrap_or_default(), "{name}");
+        // What is said is in the file as well.
+        for line in said.lines().filter_map(|line| line.trim_start().strip_prefix(&format!("{name}:"))) {
+            let why = line.rsplit_once(": ").unwrap().1;
+            assert!(written.contains(why), "{name}: {why}");
+        }
+    }
+}
+
+#[test]
+fn the_environment_that_was_asked_for_lies_over_env() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2/cluster.config.js");
+    let (said, written) = migrate(&file, &["--env", "production"]);
+    assert!(
+        written.contains(r#"env = { PORT = "80", NODE_ENV = "production", DEBUG = "api:*,-api:db" }"#),
+        "{written}"
+    );
+    assert!(!said.contains("env_production"), "{said}");
+    let (said, _) = migrate(&file, &["--env", "staging"]);
+    assert!(said.contains("no app has a block env_staging"), "{said}");
+}
+
+#[test]
+fn paths_are_those_of_the_pm2_file_wherever_chat_toml_is() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("etc")).unwrap();
+    let pm2 =
+        "module.exports = { apps: [{ script: 'bot.py', watch: ['lib'] }, { script: 'b.sh', cwd: 'etc' }] }";
+    fs::write(folder.path().join("pm2.config.js"), pm2).unwrap();
+    let output = chatctl(folder.path(), &["init", "--from", "pm2.config.js", "etc/chat.toml"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let written = fs::read_to_string(folder.path().join("etc/chat.toml")).unwrap();
+    let here = folder.path().display();
+    assert!(written.contains(&format!("cwd = \"{here}\"\nwatch = [\"{here}/lib\"]")), "{written}");
+    assert_eq!(written.matches("cwd = ").count(), 1, "the second runs where chat.toml is: {written}");
+}
+
+#[test]
+fn what_cannot_be_read_at_all_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("e.config.js"), "module.exports = require('./real')").unwrap();
+    for (file, why) in [("missing.js", "cannot read"), ("e.config.js", "is another file or module")] {
+        let output = chatctl(folder.path(), &["init", "--from", file]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    }
+    assert!(!folder.path().join("chat.toml").exists());
+}
