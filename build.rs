@@ -1,6 +1,6 @@
 //! Embeds what browsers are served: the Socket.IO client, from npm, and the chat page, from `web/page`.
 //!
-//! npm is asked only when `web/package.json` or its lock changed. Every file is written to `OUT_DIR` as it is,
+//! Also leaves the day of the build where `chatctl check` finds it. npm is asked only when `web/package.json` or its lock changed. Every file is written to `OUT_DIR` as it is,
 //! as gzip and as brotli (a form that saves nothing is left out), and `OUT_DIR/files.rs` is the table of them that
 //! `src/server/assets.rs` includes. The built binary needs neither Node nor npm.
 
@@ -10,6 +10,7 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 /// The builds of the client that the replaced server served, all at `/socket.io/`, each with its map.
@@ -33,6 +34,9 @@ fn run() -> Result<(), String> {
         println!("cargo::rerun-if-changed={}", web.join(watched).display());
     }
 
+    println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    println!("cargo::rustc-env=CHATCTL_BUILT={}", built());
+
     let dist = install(&web, &out.join("npm"))?;
     let mut files = Vec::new();
     for name in CLIENT.iter().flat_map(|name| [(*name).to_owned(), format!("{name}.map")]) {
@@ -52,6 +56,12 @@ fn run() -> Result<(), String> {
     table.push(']');
     let path = out.join("files.rs");
     fs::write(&path, table).map_err(failed("write", &path))
+}
+
+/// Seconds since 1970: a clock that is before it is wrong. Packagers set it, so that two builds are the same.
+fn built() -> String {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()).to_string();
+    env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| now())
 }
 
 /// Has npm install the client into `folder`, and gives the folder of its builds.

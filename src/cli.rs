@@ -32,6 +32,13 @@ pub(crate) enum Command {
                       chatctl init --from ecosystem.config.js\n  chatctl init --from ecosystem.config.js --env production"
     )]
     Init(Init),
+    /// Look whether chat.toml and this machine fit, without starting anything
+    #[command(
+        after_help = "Ports, open files, folders and their filesystems, memory, clock, programs and users, what is watched. \
+                      Every finding says how to mend it.\nExit code: 0 nothing but remarks, 1 something would not work, 2 \
+                      chat.toml is wrong.\n\nExamples:\n  chatctl check\n  chatctl check --config /etc/chatctl/chat.toml --json"
+    )]
+    Check(Check),
     /// Run one chat server in the foreground: for development, and what the supervisor starts
     #[command(
         after_help = "Examples:\n  chatctl serve\n  chatctl serve --listen 127.0.0.1:4001 --profile react"
@@ -162,6 +169,16 @@ pub(crate) struct Init {
     /// Replace a file that is there
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// `chatctl check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// For machines: {config, ok, findings: [{severity, what, where, mend}]}
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `chatctl completions`.

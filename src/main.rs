@@ -3,7 +3,7 @@
 //! # Architecture
 //!
 //! ```text
-//! main -> commands -> { server, supervisor, control, migrate } -> { chat, machine, backoff, listen } -> config
+//! main -> commands -> { server, supervisor, control, migrate, check } -> { chat, machine, backoff, listen } -> config
 //! ```
 //!
 //! - `chatctl supervise` holds the listening sockets and keeps one child process per app alive.
@@ -24,12 +24,14 @@
 //! - No unsafe code.
 
 mod chat;
+mod check;
 mod cli;
 mod commands;
 mod config;
 mod control;
 mod error;
 mod listen;
+mod migrate;
 mod server;
 mod supervisor;
 

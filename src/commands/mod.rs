@@ -1,6 +1,7 @@
 //! One short file per subcommand: wiring only.
 
 mod act;
+mod check;
 mod init;
 mod keep;
 mod learn;
@@ -27,6 +28,7 @@ use std::{
 pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Init(args) => init::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Serve(args) => serve::run(&args, inherited),
         Command::Supervise(args) => supervise::run(&args),
         Command::Status(args) => status::run(&args),

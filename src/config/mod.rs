@@ -22,7 +22,7 @@ use std::{
 };
 
 pub(crate) use origin::Origin;
-pub(crate) use read::ConfigError;
+pub(crate) use read::{ConfigError, Problem};
 
 /// The text of the shipped `chat.toml`.
 pub(crate) const DEFAULT: &str = include_str!("../../chat.toml");
@@ -337,6 +337,16 @@ impl Config {
     /// The app of this name.
     pub(crate) fn app(&self, name: &str) -> Option<&App> {
         self.apps.iter().find(|app| app.name == name)
+    }
+
+    /// Where a key stands, as `chat.toml:12: app.web.listen`; without the line when it does not stand there.
+    pub(crate) fn place(&self, key: &str) -> String {
+        let file = self
+            .path
+            .as_ref()
+            .map_or_else(|| "the built-in chat.toml".into(), |path| path.display().to_string());
+        let line = read::line_of(&self.text, key).map_or_else(String::new, |line| format!(":{line}"));
+        format!("{file}{line}: {key}")
     }
 
     /// `<state_dir>/logs/<app>.log`.

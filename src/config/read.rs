@@ -182,6 +182,30 @@ fn read(text: &str, path: Option<PathBuf>, around: &Surroundings) -> Result<Conf
     }
 }
 
+/// The line of a key, as `cors.origins` or `app.chatting.listen`.
+pub(super) fn line_of(text: &str, key: &str) -> Option<usize> {
+    let (table, _) = DeTable::parse_recoverable(text);
+    let table = table.get_ref();
+    let value = match key.split('.').collect::<Vec<_>>()[..] {
+        ["app", name, key] => {
+            let named = |app: &&DeTable<'_>| {
+                app.get("name").is_some_and(|value| value.get_ref().as_str() == Some(name))
+            };
+            let apps = table.get("app")?.get_ref().as_array()?.iter();
+            apps.filter_map(|app| app.get_ref().as_table()).find(named)?.get(key)?
+        }
+        [section, key] => table.get(section)?.get_ref().as_table()?.get(key)?,
+        [key] => table.get(key)?,
+        _ => return None,
+    };
+    Some(line_at(text, value.span().start))
+}
+
+/// The line of a byte, from 1.
+fn line_at(text: &str, at: usize) -> usize {
+    1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+}
+
 /// Where paths of the file start.
 pub(super) struct Places<'a> {
     base: PathBuf,
@@ -206,10 +230,7 @@ pub(super) struct File<'t> {
 
 impl File<'_> {
     pub(super) fn complain(&mut self, span: Option<Range<usize>>, key: String, message: String) {
-        let line = span.map_or(0, |span| {
-            let before = self.text.as_bytes().iter().take(span.start);
-            1 + before.filter(|byte| **byte == b'\n').count()
-        });
+        let line = span.map_or(0, |span| line_at(self.text, span.start));
         self.problems.push(Problem { line, key, message });
     }
 }

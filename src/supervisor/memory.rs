@@ -12,6 +12,14 @@ pub(super) struct Usage {
     pub(super) cpu: f32,
 }
 
+/// Bytes of memory there are for this process: the machine's, or what its cgroup may use. 0: not known.
+pub(crate) fn of_the_machine() -> u64 {
+    let Ok(mut system) = System::new() else { return 0 };
+    system.refresh_memory();
+    let limit = system.cgroup_limits().map_or(u64::MAX, |cgroup| cgroup.total_memory);
+    system.total_memory().min(limit)
+}
+
 /// Samples trees of processes by the pid of their root.
 pub(super) struct Sampler(System);
 

@@ -37,6 +37,8 @@ mod version;
 mod watch;
 
 pub(crate) use detach::detach;
+pub(crate) use memory::of_the_machine as memory_of_the_machine;
+pub(crate) use version::Owner;
 
 use crate::{
     config::Config,

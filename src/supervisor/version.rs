@@ -151,13 +151,17 @@ impl Version {
 }
 
 /// Who a program runs as.
-struct Owner {
-    user: Option<u32>,
-    group: Option<u32>,
+pub(crate) struct Owner {
+    /// Its number.
+    pub(crate) user: Option<u32>,
+    /// The number of the group.
+    pub(crate) group: Option<u32>,
 }
 
 impl Owner {
-    fn of(command: &config::Command) -> Result<Self> {
+    /// # Errors
+    /// There is no such user or group.
+    pub(crate) fn of(command: &config::Command) -> Result<Self> {
         let user = command.user.as_ref().map(|name| {
             let by_id = || User::from_uid(Uid::from_raw(name.parse().ok()?)).ok()?;
             User::from_name(name)?.or_else(by_id).with_context(|| format!("there is no user {name}"))

@@ -43,6 +43,7 @@ fn the_rules_know_no_runtime_no_socket_and_no_clock() {
         "supervisor/backoff",
         "supervisor/ceiling",
         "supervisor/quiet",
+        "check/rules",
         "control/render",
         "server/recovery/offset",
     ];

@@ -1,0 +1,324 @@
+//! What makes a configuration and a machine not fit: pure, by tables.
+
+use super::{
+    Finding, Severity,
+    facts::{Facts, Filesystem, Folder, Port},
+};
+use crate::{config::Config, control::types::size};
+use std::path::Path;
+
+/// Descriptors a server has open besides its clients'.
+const ITS_OWN: u64 = 100;
+/// Clients that are reckoned with where there is no limit.
+const RECKONED: u64 = 10_000;
+/// Below so many clients it is no production.
+const FEW: u64 = 1000;
+/// Connections that are to wait in the kernel during a restart.
+const BACKLOG: u64 = 4096;
+/// Less room than that, and writing fails soon.
+const LITTLE: u64 = 64 << 20;
+/// The longest path of a Unix socket (sun_path), and what is put behind state_dir: run/<app>.<pid>-<n>.notify
+const SOCKET_PATH: usize = 107;
+const SOCKET_NAME: usize = "/run/.4194304-99999.notify".len();
+/// A clock that is so far ahead of the build is wrong.
+const YEARS: u64 = 20 * 365 * 86_400;
+
+/// Everything that is not as it should be. A rule is a function of this list.
+pub(super) fn findings(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let rules = [
+        ports,
+        descriptors,
+        state_dir,
+        journal,
+        sockets,
+        page,
+        clock,
+        memory,
+        programs,
+        watching,
+        queue,
+        origins,
+    ];
+    rules.iter().flat_map(|rule| rule(config, facts)).collect()
+}
+
+fn problem(place: String, what: impl Into<String>, mend: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Problem, what: what.into(), place, mend: mend.into() }
+}
+
+fn remark(place: String, what: impl Into<String>, mend: impl Into<String>) -> Finding {
+    Finding { severity: Severity::Remark, ..problem(place, what, mend) }
+}
+
+fn ports(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (app, address, port) in &facts.ports {
+        let number = address.port();
+        let (what, mend) = match port {
+            Port::Free | Port::Ours => continue,
+            Port::Taken => (
+                format!("{address} is in use by another program"),
+                format!("stop it (`ss -ltnp sport = :{number}` names it), or listen elsewhere"),
+            ),
+            Port::Forbidden => (
+                format!("{address}: this user may not listen there"),
+                "ports below 1024 need root or CAP_NET_BIND_SERVICE: `chatctl systemd` gives it, or listen above 1024"
+                    .to_owned(),
+            ),
+            Port::Nowhere => (
+                format!("this machine has no address {}", address.ip()),
+                "`ip address` shows which it has; 0.0.0.0 is all of IPv4, [::] all there are".to_owned(),
+            ),
+            Port::Unknown(error) => (format!("cannot listen on {address}: {error}"), "listen elsewhere".to_owned()),
+        };
+        found.push(problem(config.place(&format!("app.{app}.listen")), what, mend));
+    }
+    found
+}
+
+fn descriptors(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let Some(limit) = facts.nofile else { return Vec::new() };
+    let mut found = Vec::new();
+    for app in config.enabled() {
+        if let Some(own) = app.nofile.filter(|own| *own > limit && !facts.is_root) {
+            let what = format!("{own} files is more than this user may give: {limit}");
+            let place = config.place(&format!("app.{}.nofile", app.name));
+            found.push(problem(
+                place,
+                what,
+                "raise the hard limit: LimitNOFILE= under systemd, else limits.conf(5)",
+            ));
+        }
+    }
+    let wanted = match config.server.limits.max_connections as u64 {
+        0 => RECKONED,
+        most => most,
+    };
+    let room = limit.saturating_sub(ITS_OWN);
+    if config.enabled().any(|app| app.listen.is_some()) && room < wanted {
+        let what =
+            format!("RLIMIT_NOFILE is {limit}: {room} people find room in a server, {wanted} are let in");
+        let mend = format!(
+            "LimitNOFILE= under systemd (`chatctl systemd` sets it), `ulimit -Hn {}` in a shell, or lower max_connections",
+            wanted + ITS_OWN
+        );
+        let place = config.place("limits.max_connections");
+        found.push(if room < FEW { problem(place, what, mend) } else { remark(place, what, mend) });
+    }
+    found
+}
+
+fn state_dir(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let logs: u64 = config.enabled().map(|app| app.log_max_size * (u64::from(app.log_retain) + 1)).sum();
+    let place = config.place("state_dir");
+    let mut found = space(&facts.state_dir, &place, logs, "logs");
+    match facts.state_dir.filesystem {
+        Filesystem::Memory => found.push(remark(
+            place,
+            format!(
+                "{} is in memory: logs and recovery are gone after a reboot",
+                facts.state_dir.path.display()
+            ),
+            "choose a state_dir on a disk, as /var/lib/chatctl",
+        )),
+        Filesystem::Layer => found.push(remark(
+            place,
+            format!("{} is a layer of a container, and goes with it", facts.state_dir.path.display()),
+            "mount a volume there",
+        )),
+        Filesystem::Network => found.push(problem(
+            place,
+            format!(
+                "{} is on a network filesystem: Unix sockets and locks do not work there",
+                facts.state_dir.path.display()
+            ),
+            "choose a state_dir on a local disk",
+        )),
+        Filesystem::Disk => {}
+    }
+    found
+}
+
+fn journal(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let Some(folder) = &facts.journal else { return Vec::new() };
+    let place = config.place("recovery.path");
+    let chats = config.enabled().filter(|app| app.listen.is_some()).count() as u64;
+    let mut found = space(folder, &place, config.server.recovery.max_bytes * chats, "the journal");
+    if folder.filesystem == Filesystem::Network && facts.state_dir.filesystem != Filesystem::Network {
+        let what = format!(
+            "the journal in {} is on a network filesystem: each message would wait for it",
+            folder.path.display()
+        );
+        found.push(problem(place, what, "put it on a local disk"));
+    }
+    found
+}
+
+/// Whether a folder can be written, and has room.
+fn space(folder: &Folder, place: &str, needs: u64, what: &str) -> Vec<Finding> {
+    let path = folder.path.display();
+    if let Some(refused) = &folder.refused {
+        let what = format!("{path} cannot be written: {refused}");
+        let mend = "make it, and give it to the user who runs chatctl; or choose another";
+        return vec![problem(place.to_owned(), what, mend)];
+    }
+    let free = size(folder.free);
+    if folder.free < LITTLE {
+        let full = format!("{free} are free for {what} in {path}");
+        return vec![problem(place.to_owned(), full, "make room: a full disk costs log lines and recovery")];
+    }
+    if folder.free < needs {
+        let what = format!("{what} in {path} may take {}, and {free} are free", size(needs));
+        return vec![remark(
+            place.to_owned(),
+            what,
+            "make room, or lower log_max_size, log_retain or [recovery] max_bytes",
+        )];
+    }
+    Vec::new()
+}
+
+fn sockets(config: &Config, _: &Facts) -> Vec<Finding> {
+    let name = config.enabled().map(|app| app.name.len()).max().unwrap_or(0);
+    let length = config.state_dir.as_os_str().len() + SOCKET_NAME + name;
+    if length <= SOCKET_PATH {
+        return Vec::new();
+    }
+    let what = format!("its sockets have paths of up to {length} bytes, and the kernel takes {SOCKET_PATH}");
+    vec![problem(config.place("state_dir"), what, "choose a shorter state_dir, or shorter names of apps")]
+}
+
+fn page(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let (Some(missing), Some(dir)) = (&facts.page, &config.server.page.dir) else { return Vec::new() };
+    let place = config.place("page.dir");
+    let dir = dir.display();
+    match missing.as_slice() {
+        [] => Vec::new(),
+        [one] => {
+            vec![remark(place, format!("{dir} has no {one}"), "put it there, unless nobody is to ask for it")]
+        }
+        _ => vec![problem(
+            place,
+            format!("{dir} has neither index.html nor room.html, or is not there"),
+            "name the folder with the pages, or leave dir out: there is a built-in page",
+        )],
+    }
+}
+
+fn clock(_: &Config, facts: &Facts) -> Vec<Finding> {
+    let wrong = match () {
+        () if facts.now < facts.built => "before the day this program was built",
+        () if facts.now > facts.built + YEARS => "twenty years after this program was built",
+        () => return Vec::new(),
+    };
+    let what = format!("it is {wrong}: times of messages and logs are wrong, certificates seem invalid");
+    vec![problem("the clock".to_owned(), what, "set it: `timedatectl set-ntp true`")]
+}
+
+fn memory(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let ceilings = || config.enabled().filter_map(|app| app.max_memory_restart);
+    let (sum, largest, there) = (ceilings().sum::<u64>(), ceilings().max().unwrap_or(0), facts.memory);
+    if there == 0 {
+        return Vec::new();
+    }
+    let place = "max_memory_restart of the enabled apps".to_owned();
+    let mend = "lower them, enable fewer apps, or give the machine more";
+    if sum > there {
+        let what = format!("together {}, and there are {} of memory", size(sum), size(there));
+        return vec![problem(place, what, mend)];
+    }
+    if sum + largest > there {
+        let what = format!(
+            "together {}, of {} of memory: a reload runs two of one app for a moment",
+            size(sum),
+            size(there)
+        );
+        return vec![remark(place, what, mend)];
+    }
+    Vec::new()
+}
+
+fn programs(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (app, program) in &facts.programs {
+        let at = |key: &str| config.place(&format!("app.{app}.{key}"));
+        let named =
+            config.app(app).and_then(|app| app.command.as_ref()?.argv.first()).map_or("", String::as_str);
+        match &program.path {
+            None if named.contains('/') => {
+                found.push(problem(at("command"), format!("{named} is not there"), "paths start at `cwd`"));
+            }
+            None => found.push(problem(
+                at("command"),
+                format!("{named} is nowhere in PATH"),
+                "install it, or write its whole path; a supervisor under systemd has a PATH of its own",
+            )),
+            Some(path) if !program.executable => {
+                let path = path.display();
+                found.push(problem(
+                    at("command"),
+                    format!("{path} is not executable"),
+                    format!("chmod +x {path}"),
+                ));
+            }
+            Some(_) => {}
+        }
+        if !program.cwd_is_there {
+            found.push(problem(at("cwd"), "there is no such folder", "make it, or correct the path"));
+        }
+        if let Some(why) = &program.owner {
+            found.push(problem(at("user"), why.clone(), "useradd --system makes one"));
+        } else if program.changes_owner && !facts.is_root {
+            found.push(problem(
+                at("user"),
+                "only root may run a program as somebody else",
+                "run the supervisor as root, or leave it out",
+            ));
+        }
+    }
+    found
+}
+
+fn watching(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let missing = |(app, path): &(String, std::path::PathBuf)| {
+        let what = format!("{} is not there", shown(config, path));
+        remark(
+            config.place(&format!("app.{app}.watch")),
+            what,
+            "it is watched from when it comes; correct the path if it never will",
+        )
+    };
+    let mut found: Vec<Finding> = facts.unwatchable.iter().map(missing).collect();
+    if let Some(limit) = facts.inotify_watches.filter(|limit| facts.watched_folders > *limit) {
+        let what =
+            format!("{} folders are to be watched, and this user may watch {limit}", facts.watched_folders);
+        let mend =
+            "watch less, or raise it: sysctl fs.inotify.max_user_watches=524288 (and in /etc/sysctl.d)";
+        found.push(problem("fs.inotify.max_user_watches".to_owned(), what, mend));
+    }
+    found
+}
+
+fn shown(config: &Config, path: &Path) -> String {
+    let base = config.path.as_deref().and_then(Path::parent);
+    base.and_then(|base| path.strip_prefix(base).ok()).unwrap_or(path).display().to_string()
+}
+
+fn queue(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let Some(length) = facts.somaxconn.filter(|length| *length < BACKLOG) else { return Vec::new() };
+    if config.enabled().all(|app| app.listen.is_none()) {
+        return Vec::new();
+    }
+    let what = format!("{length} connections may wait during a restart, {BACKLOG} are asked for");
+    let mend = format!("sysctl net.core.somaxconn={BACKLOG} (and in /etc/sysctl.d)");
+    vec![remark("net.core.somaxconn".to_owned(), what, mend)]
+}
+
+fn origins(config: &Config, _: &Facts) -> Vec<Finding> {
+    if !config.server.cors.is_open() {
+        return Vec::new();
+    }
+    let what = "pages of any origin may connect";
+    let mend = "name those that should, as origins = [\"https://www.example.com\"]";
+    vec![remark(config.place("cors.origins"), what, mend)]
+}
