@@ -10,6 +10,7 @@ command -v npm >/dev/null || missing+=(npm)
 for program in chromium openssl fish zsh; do # the shells: for the tests of the completions
   command -v "$program" >/dev/null || missing+=("$program")
 done
+command -v php >/dev/null || missing+=(php-cli) # for the example of the README
 if ((${#missing[@]})); then
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "tests/run.sh: missing: ${missing[*]}; install them, on Debian: sudo apt-get install ${missing[*]}" >&2

@@ -78,6 +78,15 @@ impl Body {
         Self::json(&ChatError { event, reason })
     }
 
+    /// Why a session ends.
+    pub(crate) fn reason(reason: &str) -> Self {
+        #[derive(Serialize)]
+        struct Ended<'a> {
+            reason: &'a str,
+        }
+        Self::json(&Ended { reason })
+    }
+
     /// What was said in a room before somebody came: messages as they went out, oldest first.
     pub(crate) fn history(room: &str, messages: &[Box<RawValue>]) -> Self {
         #[derive(Serialize)]

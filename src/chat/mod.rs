@@ -14,6 +14,7 @@ mod away;
 mod body;
 mod event;
 mod rate;
+mod rights;
 mod rooms;
 mod text;
 
@@ -21,13 +22,14 @@ pub(crate) use away::{Seat, Standing};
 pub(crate) use body::Body;
 pub(crate) use event::{Kind, Payload, parse};
 pub(crate) use rate::{Bucket, Rate};
+pub(crate) use rights::{Allowed, Rights};
 pub(crate) use text::WallTime;
 
 use crate::config::{Limits, Profile};
 use away::Away;
 use event::Request;
 use rooms::Rooms;
-use std::{sync::Arc, time::Instant};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 /// A session, as the domain knows it.
 pub(crate) type MemberId = usize;
@@ -135,21 +137,50 @@ pub(crate) enum Refusal {
         /// The limit.
         max: u32,
     },
+    /// Another name than the token's.
+    #[error("your token is for another name")]
+    NotYourName,
+    /// A room that the token does not allow.
+    #[error("your token does not allow this room")]
+    NotYourRoom,
+    /// Speaking where one is not; only who has no token may.
+    #[error("you are not in this room: join it first")]
+    NotJoined,
+    /// Taking others out without the role for it.
+    #[error("your token does not allow taking others out of a room")]
+    NotYourRole,
     /// An event that this chat does not have.
     #[error("there is no such event; there are join_room, chatting, leave_room and exit_room")]
     UnknownEvent,
 }
 
 impl Refusal {
-    /// The key of `[limits]` that it is about, where the chat itself has judged.
+    /// The key of chat.toml that it is about, where the chat itself has judged.
     pub(crate) fn limit(&self) -> Option<&'static str> {
         Some(match self {
             Self::TooLong { key: "name", .. } => "max_name",
             Self::TooLong { .. } => "max_room",
             Self::TooManyRooms { .. } => "max_rooms_per_socket",
             Self::RoomTooFast { .. } => "room_messages_per_second",
+            Self::NotYourName | Self::NotYourRoom | Self::NotJoined | Self::NotYourRole => "auth",
             _ => return None,
         })
+    }
+}
+
+/// Who asks for something.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Caller<'a> {
+    /// What it said in its handshake.
+    pub(crate) said: &'a Identity,
+    /// What its token allows; `None`: there are no tokens.
+    pub(crate) rights: Option<&'a Rights>,
+}
+
+impl Caller<'_> {
+    /// Who it is: a token counts for more than what was said.
+    fn identity(&self) -> Cow<'_, Identity> {
+        self.rights.map_or(Cow::Borrowed(self.said), |rights| Cow::Owned(rights.identity(self.said)))
     }
 }
 
@@ -197,12 +228,16 @@ impl Chat {
     pub(crate) fn handle(
         &mut self,
         member: MemberId,
-        identity: &Identity,
+        caller: Caller<'_>,
         kind: Kind,
         payload: &Payload,
         now: Now,
     ) -> Result<Vec<Effect>, Refusal> {
-        match event::read(self.profile, &self.limits, identity, kind, payload)? {
+        let request = event::read(self.profile, &self.limits, &caller.identity(), kind, payload)?;
+        if let Some(rights) = caller.rights {
+            rights.judge(&request, |room| self.rooms.contains(member, room))?;
+        }
+        match request {
             Request::Join { room, name, announce, mem_cnt } => {
                 self.join(member, room, name, announce, mem_cnt)
             }
@@ -309,10 +344,14 @@ impl Chat {
 
     /// A newcomer that cannot say who it was: where its name was lost from its room, it takes that place, and nobody
     /// is told.
-    pub(crate) fn step_in(&mut self, member: MemberId, identity: &Identity) -> Vec<Effect> {
+    pub(crate) fn step_in(&mut self, member: MemberId, caller: Caller<'_>) -> Vec<Effect> {
+        let identity = caller.identity();
         let (Given::Text(room), Given::Text(name)) = (&identity.room, &identity.name) else {
             return Vec::new();
         };
+        if caller.rights.is_some_and(|rights| !rights.allow_room(room)) {
+            return Vec::new();
+        }
         let Some(away) = self.away.step_in(&(room.clone(), name.clone())) else { return Vec::new() };
         self.rooms.join(member, room.clone(), name.clone());
         vec![Effect::Stands(away, Standing::Replaced), Effect::Enter(member, room.clone(), name.clone())]

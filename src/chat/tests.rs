@@ -10,6 +10,10 @@ fn limits() -> Limits {
     Limits { max_name: 16, max_room: 16, max_rooms_per_socket: 3, ..Limits::default() }
 }
 
+fn plain(said: &Identity) -> Caller<'_> {
+    Caller { said, rights: None }
+}
+
 fn now() -> Now {
     Now { at: Instant::now(), wall: NOW }
 }
@@ -32,7 +36,7 @@ impl Stage {
         let (name, payload) = parse(&text, Vec::new()).unwrap();
         let kind = Kind::named(&name).ok_or(Refusal::UnknownEvent);
         let effects = kind
-            .and_then(|kind| self.chat.handle(who, &self.people[who], kind, &payload?, now()))
+            .and_then(|kind| self.chat.handle(who, plain(&self.people[who]), kind, &payload?, now()))
             .map_err(|r| r.to_string())?;
         Ok(effects.iter().map(show).collect())
     }
@@ -261,12 +265,116 @@ fn attachments_go_where_their_placeholders_are() {
     let payload = parse(&place("0"), one()).unwrap().1.unwrap();
     let mut chat = Chat::new(Profile::Web, limits());
     let kim = Identity { name: Given::new("kim", 9), room: Given::new("r", 9) };
-    let effects = chat.handle(0, &kim, Kind::Chat, &payload, now()).unwrap();
+    let effects = chat.handle(0, plain(&kim), Kind::Chat, &payload, now()).unwrap();
     let [Effect::Say(_, "chatting", Body::Mixed(value, attachments))] = &effects[..] else {
         panic!("{effects:?}")
     };
     assert_eq!(value["msg"]["file"]["num"], 0);
     assert_eq!(**attachments, one()[..]);
+}
+
+/// With tokens: what each may ask for, in every profile.
+#[test]
+fn a_token_says_what_one_may() {
+    let may = |rooms: &[&str], may_exit| Rights {
+        name: "kim".into(),
+        rooms: Allowed::Only(rooms.iter().map(|room| (*room).into()).collect()),
+        may_exit,
+        expires: 0,
+    };
+    let (plainly, moderator) = (may(&["r"], false), may(&["r"], true));
+    let any = Rights { rooms: Allowed::Any, ..plainly.clone() };
+    for (profile, said, rights, event, payload, expect) in [
+        (Profile::Web, ("kim", "r"), &plainly, "join_room", "{}", Ok(())),
+        (Profile::Web, ("", "r"), &plainly, "join_room", "{}", Ok(())),
+        (Profile::Web, ("kim", "x"), &plainly, "join_room", "{}", Err(Refusal::NotYourRoom)),
+        (Profile::Web, ("kim", "x"), &any, "join_room", "{}", Ok(())),
+        (Profile::React, ("", ""), &plainly, "join_room", r#"{"idx":"r"}"#, Ok(())),
+        (
+            Profile::React,
+            ("", ""),
+            &plainly,
+            "join_room",
+            r#"{"idx":"r","name":"lee"}"#,
+            Err(Refusal::NotYourName),
+        ),
+        (
+            Profile::React,
+            ("", ""),
+            &plainly,
+            "join_room",
+            r#"{"idx":"x","name":"kim"}"#,
+            Err(Refusal::NotYourRoom),
+        ),
+        (
+            Profile::React,
+            ("", ""),
+            &plainly,
+            "chatting",
+            r#"{"idx":"r","name":"lee","msg":1}"#,
+            Err(Refusal::NotYourName),
+        ),
+        (Profile::React, ("", ""), &plainly, "chatting", r#"{"idx":"r","msg":1}"#, Ok(())),
+        (Profile::React, ("", ""), &any, "chatting", r#"{"idx":"x","msg":1}"#, Err(Refusal::NotJoined)),
+        (
+            Profile::React,
+            ("", ""),
+            &plainly,
+            "exit_room",
+            r#"{"idx":"r","name":"lee"}"#,
+            Err(Refusal::NotYourRole),
+        ),
+        (Profile::React, ("", ""), &plainly, "exit_room", r#"{"idx":"r","name":"kim"}"#, Ok(())),
+        (Profile::React, ("", ""), &moderator, "exit_room", r#"{"idx":"r","name":"lee"}"#, Ok(())),
+        (
+            Profile::React,
+            ("", ""),
+            &moderator,
+            "exit_room",
+            r#"{"idx":"x","name":"lee"}"#,
+            Err(Refusal::NotYourRoom),
+        ),
+        (Profile::Web, ("kim", "r"), &plainly, "exit_room", r#"{"name":"lee"}"#, Err(Refusal::NotYourRole)),
+        (Profile::Local, ("kim", "r"), &plainly, "exit_room", r#"{"name":"lee"}"#, Ok(())),
+        (Profile::Web, ("kim", "r"), &plainly, "leave_room", "{}", Ok(())),
+    ] {
+        let mut chat = Chat::new(profile, limits());
+        let identity =
+            |(name, room): (&str, &str)| Identity { name: Given::new(name, 16), room: Given::new(room, 16) };
+        let inside = identity(("kim", "r"));
+        let join = parse(r#"["join_room",{"idx":"r"}]"#, Vec::new()).unwrap().1.unwrap();
+        chat.handle(0, Caller { said: &inside, rights: Some(&plainly) }, Kind::Join, &join, now()).unwrap();
+        let said = identity(said);
+        let (name, payload) = parse(&format!("[{event:?},{payload}]"), Vec::new()).unwrap();
+        let caller = Caller { said: &said, rights: Some(rights) };
+        let done = chat.handle(0, caller, Kind::named(&name).unwrap(), &payload.unwrap(), now());
+        assert_eq!(done.map(drop), expect, "{profile:?} {event} {said:?}");
+    }
+    let seat = |room: &str, name: &str| (room.into(), name.into());
+    assert!(plainly.allow_seats([seat("r", "kim")].iter()) && plainly.allow_seats([].iter()));
+    assert!(!plainly.allow_seats([seat("r", "kim"), seat("x", "kim")].iter()));
+    assert!(!any.allow_seats([seat("r", "lee")].iter()));
+}
+
+#[test]
+fn a_room_has_a_pace_of_its_own() {
+    let rate = Rate { per_second: 1, burst: 2 };
+    let mut chat = Chat::new(Profile::React, Limits { room_messages: rate, ..limits() });
+    let (nobody, at) = (Identity::default(), now());
+    let mut send = |who, event: &str, room: &str, at| {
+        let text = format!(r#"["{event}",{{"idx":"{room}","name":"n","msg":1}}]"#);
+        let (name, payload) = parse(&text, Vec::new()).unwrap();
+        chat.handle(who, plain(&nobody), Kind::named(&name).unwrap(), &payload.unwrap(), at).map(drop)
+    };
+    for room in ["a", "b"] {
+        send(0, "join_room", room, at).unwrap();
+    }
+    assert!([0, 1].iter().all(|who| send(*who, "chatting", "a", at).is_ok()));
+    assert_eq!(send(2, "chatting", "a", at), Err(Refusal::RoomTooFast { max: 1 }));
+    assert!(send(2, "chatting", "b", at).is_ok(), "another room");
+    assert!(send(2, "leave_room", "a", at).is_ok(), "anything else");
+    let later = Now { at: at.at + std::time::Duration::from_secs(1), ..at };
+    assert!(send(2, "chatting", "a", later).is_ok());
 }
 
 #[test]
@@ -320,7 +428,7 @@ fn a_newcomer_steps_in_for_one_of_its_name_who_is_away_from_its_room() {
     s.chat.lost(0);
     for (newcomer, enters) in [(1, 0), (2, 0), (5, 0), (3, 1), (4, 0)] {
         let identity = s.people[newcomer].clone();
-        assert_eq!(Stage::told(&s.chat.step_in(newcomer, &identity)).len(), enters, "{newcomer}");
+        assert_eq!(Stage::told(&s.chat.step_in(newcomer, plain(&identity))).len(), enters, "{newcomer}");
     }
     assert!(s.chat.overdue(0).is_empty(), "nobody has gone");
     assert_eq!(Stage::told(&s.chat.back(0)), ["enter 0 r"], "it may come all the same");
@@ -332,7 +440,7 @@ fn it_does_so_as_well_when_the_room_was_told_already() {
     s.send(0, "join_room", "{}").unwrap();
     s.chat.lost(0);
     assert_eq!(s.chat.overdue(0)[0], Effect::Stands(0, Standing::Announced));
-    let back = s.chat.step_in(1, &s.people[1].clone());
+    let back = s.chat.step_in(1, plain(&s.people[1].clone()));
     assert_eq!(back.iter().map(show).collect::<Vec<_>>(), ["0 stands Replaced", "enter 1 r"]);
     assert!(s.gone(0).is_empty());
 }
@@ -367,7 +475,7 @@ proptest! {
             for event in ["join_room", "chatting", "leave_room", "exit_room"] {
                 if let Ok((_, Ok(payload))) = parse(&format!("[\"{event}\",{{{}}}]", fields.join(",")), Vec::new()) {
                     let kind = Kind::named(event).unwrap();
-                    let _ = Chat::new(profile, limits()).handle(0, &Identity::default(), kind, &payload, now());
+                    let _ = Chat::new(profile, limits()).handle(0, plain(&Identity::default()), kind, &payload, now());
                 }
             }
         }

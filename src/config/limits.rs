@@ -1,8 +1,8 @@
-//! Reading `[limits]` and `[cors]`: what strangers may do.
+//! Reading `[limits]`, `[cors]` and `[auth]`: what strangers may do.
 
 use super::{
-    Cors, Limits, Origin, parse,
-    read::{File, Section},
+    Auth, Cors, Limits, Origin, parse,
+    read::{File, Places, Section},
 };
 use crate::chat::Rate;
 use ipnet::IpNet;
@@ -75,6 +75,18 @@ pub(super) fn cors(file: &mut File<'_>, section: &mut Section<'_>) -> Cors {
     Cors {
         origins: section.take(file, "origins", vec![Origin::Any], origins),
         credentials: section.take(file, "credentials", true, parse::boolean),
+    }
+}
+
+/// `[auth]`: on when it names keys.
+pub(super) fn auth(file: &mut File<'_>, section: &mut Section<'_>, places: &Places<'_>) -> Auth {
+    let text = |value: &DeValue<'_>| parse::text(value).map(Some);
+    Auth {
+        keys: section.take(file, "keys", None, |value| Ok(Some(places.path(&parse::text(value)?)))),
+        issuer: section.take(file, "issuer", None, text),
+        audience: section.take(file, "audience", None, text),
+        leeway: section.take(file, "leeway", Duration::from_secs(10), parse::duration),
+        exit_roles: section.take(file, "exit_roles", vec!["moderator".to_owned()], parse::texts),
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Server {
     pub(crate) page: Page,
     /// Which pages may connect.
     pub(crate) cors: Cors,
+    /// By what people prove who they are.
+    pub(crate) auth: Auth,
     /// Zone of the `time` of messages; `None`: the server's own.
     pub(crate) timezone: Option<jiff::tz::TimeZone>,
     /// Bounds.
@@ -120,6 +122,21 @@ impl Cors {
     pub(crate) fn allows(&self, origin: &str) -> bool {
         self.origins.iter().any(|allowed| allowed.covers(origin))
     }
+}
+
+/// `[auth]`: who people are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Auth {
+    /// The file with the keys that tokens are signed with; `None`: nobody has to prove anything.
+    pub(crate) keys: Option<PathBuf>,
+    /// Who has to have issued them.
+    pub(crate) issuer: Option<String>,
+    /// For whom they have to be.
+    pub(crate) audience: Option<String>,
+    /// By how much clocks may differ.
+    pub(crate) leeway: Duration,
+    /// Roles that may take others out of a room.
+    pub(crate) exit_roles: Vec<String>,
 }
 
 /// `[limits]`: what clients may ask of the server; 0 connections, or messages a second: as many as they want.

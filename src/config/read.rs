@@ -339,6 +339,9 @@ fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>, state
     let mut section = top.section(file, "cors");
     let cors = limits::cors(file, &mut section);
     section.finish(file);
+    let mut section = top.section(file, "auth");
+    let auth = limits::auth(file, &mut section, places);
+    section.finish(file);
     let mut section = top.section(file, "chat");
     let timezone = section.take(file, "timezone", None, parse::timezone);
     section.finish(file);
@@ -355,7 +358,7 @@ fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>, state
         keep: section.take(file, "keep", Duration::from_hours(24), parse::positive),
     };
     section.finish(file);
-    Server { page, cors, timezone, limits, exempt, recovery, history }
+    Server { page, cors, auth, timezone, limits, exempt, recovery, history }
 }
 
 fn recovery(

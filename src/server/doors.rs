@@ -26,6 +26,8 @@ const MORE: usize = 16;
 pub(super) struct Doors {
     limits: Limits,
     exempt: Vec<IpNet>,
+    /// Names are what tokens say, not what anybody does.
+    proven: bool,
     stats: Arc<Stats>,
     inside: Mutex<Inside>,
 }
@@ -68,7 +70,7 @@ impl Full {
 pub(super) struct Ticket {
     doors: Arc<Doors>,
     address: IpAddr,
-    name: Option<Arc<str>>,
+    name: Mutex<Option<Arc<str>>>,
     pub(super) pace: Pace,
 }
 
@@ -80,8 +82,8 @@ pub(super) struct Pass {
 
 impl Doors {
     /// Nobody is inside yet.
-    pub(super) fn new(limits: Limits, exempt: Vec<IpNet>, stats: Arc<Stats>) -> Arc<Self> {
-        Arc::new(Self { limits, exempt, stats, inside: Mutex::default() })
+    pub(super) fn new(limits: Limits, exempt: Vec<IpNet>, proven: bool, stats: Arc<Stats>) -> Arc<Self> {
+        Arc::new(Self { limits, exempt, proven, stats, inside: Mutex::default() })
     }
 
     /// Lets a session in.
@@ -90,7 +92,9 @@ impl Doors {
     /// There are as many as there may be. It is counted.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr, identity: &Identity) -> Result<Ticket, Full> {
         let name = match &identity.name {
-            Given::Text(name) if self.limits.max_connections_per_name > 0 => Some(name.clone()),
+            Given::Text(name) if self.limits.max_connections_per_name > 0 && !self.proven => {
+                Some(name.clone())
+            }
             _ => None,
         };
         let (key, limits) = (key(address), &self.limits);
@@ -116,7 +120,12 @@ impl Doors {
                 self.turn_away(full.limit());
                 Err(full)
             }
-            None => Ok(Ticket { doors: self.clone(), address: key, name, pace: Pace::new(limits.messages) }),
+            None => Ok(Ticket {
+                doors: self.clone(),
+                address: key,
+                name: Mutex::new(name),
+                pace: Pace::new(limits.messages),
+            }),
         }
     }
 
@@ -161,6 +170,31 @@ impl Doors {
 }
 
 impl Ticket {
+    /// Counts the session under the name that its token proves.
+    ///
+    /// # Errors
+    /// There are as many under it as there may be. It is counted.
+    pub(super) fn call(&self, name: &Arc<str>) -> Result<(), Full> {
+        let limit = self.doors.limits.max_connections_per_name;
+        if limit == 0 {
+            return Ok(());
+        }
+        let mut inside = lock(&self.doors.inside);
+        let mut called = lock(&self.name);
+        if called.as_ref() == Some(name) {
+            return Ok(());
+        }
+        let count = inside.under_name.get(name).copied().unwrap_or(0);
+        if count >= limit {
+            self.doors.turn_away(Full::Name(count).limit());
+            return Err(Full::Name(count));
+        }
+        called.iter().for_each(|name| less(&mut inside.under_name, name));
+        add(&mut inside.under_name, name.clone());
+        *called = Some(name.clone());
+        Ok(())
+    }
+
     /// See [`Doors::turn_away`].
     pub(super) fn turn_away(&self, why: &'static str) {
         self.doors.turn_away(why);
@@ -179,7 +213,7 @@ impl Drop for Ticket {
         let mut inside = lock(&self.doors.inside);
         inside.sessions -= 1;
         less(&mut inside.of_address, &self.address);
-        self.name.iter().for_each(|name| less(&mut inside.under_name, name));
+        lock(&self.name).iter().for_each(|name| less(&mut inside.under_name, name));
     }
 }
 
@@ -233,7 +267,7 @@ mod tests {
             max_connections_per_name: name,
             ..Limits::default()
         };
-        Doors::new(limits, vec!["127.0.0.0/8".parse().unwrap()], Arc::new(Stats::new()))
+        Doors::new(limits, vec!["127.0.0.0/8".parse().unwrap()], false, Arc::new(Stats::new()))
     }
 
     fn named(name: &str) -> Identity {

@@ -11,6 +11,7 @@
 use super::{
     doors::Ticket,
     recovery::{Admission, Pid},
+    standing::Standing,
 };
 use crate::chat::{Identity, MemberId};
 use futures_util::task::AtomicWaker;
@@ -80,6 +81,8 @@ pub(super) struct Link {
     counted: Mutex<Counted>,
     /// What it was let in by, and how fast it may be.
     pub(super) ticket: OnceLock<Ticket>,
+    /// What its token allows, where tokens are asked for.
+    pub(super) standing: Standing,
 }
 
 /// How many links are in the chat: admitted, and not gone.
@@ -229,6 +232,7 @@ impl Link {
             living,
             counted: Mutex::new(Counted::Not),
             ticket: OnceLock::new(),
+            standing: Standing::default(),
         })
     }
 

@@ -13,6 +13,7 @@
 //! nothing is dropped in silence. It must never import the supervisor: they meet as processes.
 
 mod assets;
+mod auth;
 mod connection;
 mod control;
 mod cors;
@@ -30,6 +31,7 @@ mod reread;
 mod sequencer;
 mod socket;
 mod source;
+mod standing;
 mod stats;
 mod tls;
 mod transport;
@@ -40,6 +42,7 @@ use crate::{
     error::Failure,
     listen,
 };
+use auth::Auth;
 use connection::Entrance;
 use doors::Doors;
 use edge::Edge;
@@ -117,6 +120,8 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
     let mut stop = Stop::register().map_err(|error| cannot("watch for signals", error))?;
     let hang_up = reread::register().map_err(|error| cannot("watch for signals", error))?;
     let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+    let max_name = settings.server.limits.max_name;
+    let auth = Auth::load(settings.server.auth.clone(), max_name)?.map(Arc::new);
     let listener = match inherited.chat {
         Some(listener) => listener,
         None => listen::bind(settings.listen).map_err(Failure::failed)?,
@@ -132,8 +137,8 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
     // The journal has one writer: the server before this one has let go of it now.
     let stats = Arc::new(Stats::new());
     let (limits, exempt) = (settings.server.limits, settings.server.exempt.clone());
-    let doors = Doors::new(limits, exempt, stats.clone());
-    let (io, edge, inbox) = engine(&settings, &stats, &doors)?;
+    let doors = Doors::new(limits, exempt, auth.is_some(), stats.clone());
+    let (io, edge, inbox) = engine(&settings, &stats, &doors, auth.clone())?;
     let entrance = Entrance {
         app: http::router(&settings, edge.clone(), inbox.clone()),
         doors,
@@ -150,7 +155,7 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
 
     let scheme = if tls.is_some() { "https" } else { "http" };
     if let Some(signal) = hang_up {
-        tokio::spawn(reread::run(signal, tls));
+        tokio::spawn(reread::run(signal, tls, auth));
     }
     tracing::info!(profile = settings.profile.as_str(), "listening on {scheme}://{address}");
     notify(&[sd_notify::NotifyState::Ready]);
@@ -230,6 +235,7 @@ fn engine(
     settings: &Settings,
     stats: &Arc<Stats>,
     doors: &Arc<Doors>,
+    auth: Option<Arc<Auth>>,
 ) -> Result<(SocketIo, Arc<Edge>, Inbox), Failure> {
     let limits = settings.server.limits;
     let max_payload = usize::try_from(limits.max_payload).unwrap_or(usize::MAX);
@@ -242,7 +248,7 @@ fn engine(
         .ws_max_frame_size(max_payload)
         .build_svc();
     let (inbox, commands) = sequencer::inbox();
-    socket::install(&io, inbox.clone());
+    socket::install(&io, inbox.clone(), auth);
     let bounds = Bounds { packets: limits.max_queue, bytes: limits.max_queue_bytes };
     let zone = settings.server.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
     let mut chat = Chat::new(settings.profile, limits);

@@ -1,8 +1,8 @@
-//! What is read again while the server runs, on SIGHUP: the certificate.
+//! What is read again while the server runs, on SIGHUP: the certificate, and the keys of tokens.
 //!
 //! The supervisor watches the files and sends the signal; under systemd `ExecReload=kill -HUP $MAINPID` does.
 
-use super::tls::Tls;
+use super::{auth::Auth, tls::Tls};
 use std::{
     io::{IsTerminal, stdin},
     sync::Arc,
@@ -15,17 +15,28 @@ pub(super) fn register() -> std::io::Result<Option<Signal>> {
 }
 
 /// Reads again with each signal, for as long as the server lives.
-pub(super) async fn run(mut signal: Signal, tls: Option<Arc<Tls>>) {
+pub(super) async fn run(mut signal: Signal, tls: Option<Arc<Tls>>, auth: Option<Arc<Auth>>) {
     while signal.recv().await.is_some() {
         if let Some(tls) = tls.clone() {
-            // Files may lie on slow disks.
-            let read = tokio::task::spawn_blocking(move || tls.reload()).await;
-            match read.unwrap_or_else(|error| Err(error.to_string())) {
+            match read(move || tls.reload()).await {
                 Ok(expires) => tracing::info!("the certificate was read again; it expires on {expires}"),
                 Err(problem) => {
                     tracing::error!("the new certificate is not used, the old one stays: {problem}");
                 }
             }
         }
+        if let Some(auth) = auth.clone() {
+            match read(move || auth.reload()).await {
+                Ok(count) => tracing::info!("the keys of tokens were read again: {count}"),
+                Err(problem) => tracing::error!("the new keys are not used, the old ones stay: {problem}"),
+            }
+        }
     }
+}
+
+/// Files may lie on slow disks.
+async fn read<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|error| Err(error.to_string()))
 }

@@ -18,7 +18,7 @@ use super::{
     stats::Stats,
 };
 use crate::{
-    chat::{Body, Chat, Effect, Kind, MemberId, Now, Payload, Refusal, WallTime},
+    chat::{Body, Caller, Chat, Effect, Kind, MemberId, Now, Payload, Refusal, WallTime},
     control::types,
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -55,6 +55,10 @@ pub(super) enum Command {
     Event(Box<Event>),
     /// The connection is gone; the client too, if it said so.
     Gone { link: Arc<Link>, for_good: bool },
+    /// Somebody could not prove who it is.
+    Denied,
+    /// What its token allows is over: it is told, and will be sent away.
+    Expired(Arc<Link>),
     /// Answer, to show that events get through.
     Health(oneshot::Sender<types::Recovery>),
     /// Let what was said leave.
@@ -190,12 +194,19 @@ impl Sequencer {
             Command::Admit(_, link, _) if self.closing => link.cut(),
             Command::Admit(claim, link, reply) => {
                 // Protocol 3 has no way to say who it was.
-                link.admit(self.recovery.admit(&claim, !link.eio3));
+                let rights = link.standing.rights();
+                link.admit(self.recovery.admit(&claim, !link.eio3, rights.as_deref()));
                 let _ = reply.send(());
             }
             Command::Arrived(socket, link) => self.arrive(socket, &link),
             Command::Event(event) => self.event(*event),
             Command::Gone { link, for_good } => self.gone(link, for_good),
+            Command::Denied => self.stats.turn_away("auth"),
+            Command::Expired(link) => {
+                self.stats.turn_away("auth");
+                let (member, body) = (link.member(), Body::reason("the token has expired"));
+                self.steps.push(Step::Tell { member, event: "auth_expired", body, id: None });
+            }
             Command::Health(reply) => self.steps.push(Step::Health(reply)),
             Command::Flush(reply) => self.steps.push(Step::Flush(reply, LAST_WORDS)),
             Command::Close(reply) => {
@@ -244,7 +255,9 @@ impl Sequencer {
             self.steps.push(Step::Return { member, socket, link, from, rooms });
         } else {
             self.recovery.arrived(member, pid, link.clone());
-            let effects = self.chat.step_in(member, &link.identity);
+            let effects = self
+                .chat
+                .step_in(member, Caller { said: &link.identity, rights: link.standing.rights().as_deref() });
             self.steps.push(Step::Arrive { member, socket, link });
             self.follow(effects);
         }
@@ -278,7 +291,11 @@ impl Sequencer {
             return;
         }
         let result = Kind::named(&name).ok_or(Refusal::UnknownEvent).and_then(|kind| {
-            let effects = self.chat.handle(member, &link.identity, kind, &payload?, self.clock.now())?;
+            let effects = {
+                let rights = link.standing.rights();
+                let caller = Caller { said: &link.identity, rights: rights.as_deref() };
+                self.chat.handle(member, caller, kind, &payload?, self.clock.now())?
+            };
             Ok((kind, effects))
         });
         match result {

@@ -6,10 +6,12 @@
 //! the connect handler runs, and early events would find none.
 
 use super::{
+    auth::{Auth, Denied},
     link::Link,
     pace::Verdict,
     recovery::Claim,
     sequencer::{Command, Event, Inbox},
+    standing::settle,
 };
 use crate::chat::{self, Refusal};
 use socketioxide::{
@@ -39,7 +41,7 @@ impl FromMessage<LocalAdapter> for Packet {
 }
 
 /// Defines the namespace `/`.
-pub(super) fn install(io: &SocketIo, inbox: Inbox) {
+pub(super) fn install(io: &SocketIo, inbox: Inbox, auth: Option<Arc<Auth>>) {
     let arrivals = inbox.clone();
     let connected = move |socket: SocketRef| {
         if let Some(link) = link_of(&socket) {
@@ -48,11 +50,8 @@ pub(super) fn install(io: &SocketIo, inbox: Inbox) {
         ready(())
     };
     let middleware = move |socket: SocketRef, TryData(claim): TryData<Claim>| {
-        let inbox = inbox.clone();
-        async move {
-            register(&socket, claim.unwrap_or_default(), &inbox).await;
-            Ok::<(), Infallible>(())
-        }
+        let (inbox, auth) = (inbox.clone(), auth.clone());
+        async move { register(&socket, claim.unwrap_or_default(), &inbox, auth.as_deref()).await }
     };
     io.ns("/", connected.with(middleware));
 }
@@ -66,8 +65,22 @@ fn link_of(socket: &SocketRef) -> Option<Arc<Link>> {
 }
 
 /// Learns who the client is, and takes its events from then on.
-async fn register(socket: &SocketRef, claim: Claim, inbox: &Inbox) {
-    let Some(link) = link_of(socket) else { return };
+///
+/// # Errors
+/// It has to prove who it is, and does not: it is told why.
+async fn register(
+    socket: &SocketRef,
+    claim: Claim,
+    inbox: &Inbox,
+    auth: Option<&Auth>,
+) -> Result<(), Denied> {
+    let Some(link) = link_of(socket) else { return Ok(()) };
+    if let Some(auth) = auth {
+        settle(auth, &claim, &link, inbox).inspect_err(|denied| {
+            tracing::debug!(%denied, "not let in");
+            inbox.push(Command::Denied);
+        })?;
+    }
     if claim.pid.is_some() {
         link.seen_modern();
     }
@@ -88,6 +101,7 @@ async fn register(socket: &SocketRef, claim: Claim, inbox: &Inbox) {
         inbox.push(Command::Gone { link, for_good });
         ready(())
     });
+    Ok(())
 }
 
 fn take(packet: Packet, link: Arc<Link>, inbox: &Inbox) {

@@ -6,7 +6,11 @@ use std::path::PathBuf;
 impl Version {
     /// The files that its server reads again when it gets SIGHUP.
     pub(super) fn reread(&self) -> Vec<PathBuf> {
-        self.app.tls.iter().flat_map(|tls| [tls.cert.clone(), tls.key.clone()]).collect()
+        if self.app.command.is_some() {
+            return Vec::new();
+        }
+        let certificate = self.app.tls.iter().flat_map(|tls| [tls.cert.clone(), tls.key.clone()]);
+        certificate.chain(self.server.auth.keys.clone()).collect()
     }
 }
 

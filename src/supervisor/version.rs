@@ -30,7 +30,7 @@ pub(super) struct Version {
     pub(super) number: Number,
     pub(super) app: App,
     held: Mutex<Option<Arc<Held>>>,
-    server: Server,
+    pub(super) server: Server,
     program: PathBuf,
     file: OwnedFd,
     /// chat.toml as it was read.

@@ -1,5 +1,6 @@
 //! The handshake: what an Engine.IO request says in its query.
 
+use crate::server::auth;
 use crate::{
     chat::{Given, Identity},
     config::Limits,
@@ -20,6 +21,8 @@ pub(super) struct Handshake {
     /// From a client of 4.8 or later, by the form of its cache-busting `t`: base 36, where earlier ones used 64
     /// digits and the time, whose first is `P` until the year 2031 (engine.io-client: `randomString`, `yeast`).
     pub(super) modern: bool,
+    /// Who the client is, where that has to be proved and it says so here.
+    pub(super) token: Option<String>,
     name: Option<String>,
     room: Option<String>,
 }
@@ -28,7 +31,7 @@ impl Handshake {
     /// `None`: not a request the engine would take, or one with a session id that can be none.
     pub(super) fn read(uri: &Uri) -> Option<Self> {
         let (mut eio, mut transport, mut sid, mut b64) = (None, None, None, false);
-        let (mut name, mut room, mut modern) = (None, None, false);
+        let (mut name, mut room, mut token, mut modern) = (None, None, None, false);
         // The first of a kind counts, as in the engine's own reading.
         for (key, value) in form_urlencoded::parse(uri.query()?.as_bytes()) {
             match &*key {
@@ -41,6 +44,7 @@ impl Handshake {
                 }
                 "b64" => b64 |= value == "1" || value == "true",
                 "name" => name = name.or(Some(value.into_owned())),
+                "token" if value.len() <= auth::LONGEST => token = token.or(Some(value.into_owned())),
                 "room" => room = room.or(Some(value.into_owned())),
                 _ => {}
             }
@@ -59,7 +63,7 @@ impl Handshake {
             Some(sid) if sid.parse::<Sid>().is_err() => return None,
             sid => sid.map(|sid| sid.into_owned().into_boxed_str()),
         };
-        Some(Self { eio3, websocket, sid, b64, modern, name, room })
+        Some(Self { eio3, websocket, sid, b64, modern, token, name, room })
     }
 
     /// Who the client says it is.

@@ -112,6 +112,9 @@ impl Edge {
         let identity = handshake.identity(&self.limits);
         let link = Link::new(identity, handshake.eio3, polling, self.living.clone());
         let _ = link.ticket.set(ticket);
+        if let Some(token) = &handshake.token {
+            let _ = link.standing.token.set(token.as_str().into());
+        }
         if handshake.modern {
             link.seen_modern();
         }

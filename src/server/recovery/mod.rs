@@ -15,7 +15,7 @@ mod session;
 
 use super::link::Link;
 use crate::{
-    chat::{Body, MemberId, RoomId, Seat, Standing},
+    chat::{Body, MemberId, Rights, RoomId, Seat, Standing},
     config,
     control::types,
     error::Failure,
@@ -36,12 +36,14 @@ const CHUNK: usize = 256;
 const RETRY: Duration = Duration::from_secs(10);
 
 /// What a client says when it returns: the `auth` of its CONNECT.
-#[derive(Debug, Default, serde::Deserialize)]
+#[derive(Default, serde::Deserialize)]
 pub(super) struct Claim {
     /// Its session's private id.
     pub(super) pid: Option<String>,
     /// The offset of the last event it received.
     pub(super) offset: Option<String>,
+    /// Who it is, where that has to be proved.
+    pub(super) token: Option<String>,
 }
 
 /// How somebody comes in.
@@ -167,10 +169,10 @@ impl Recovery {
     // --- sessions
 
     /// Who a client is: one whose session can be taken up where it was left, or a newcomer, which may be offered to
-    /// come back.
-    pub(super) fn admit(&mut self, claim: &Claim, may_offer: bool) -> Admission {
+    /// come back. `rights`: what its token allows, where tokens are asked for.
+    pub(super) fn admit(&mut self, claim: &Claim, may_offer: bool, rights: Option<&Rights>) -> Admission {
         if let Some(pid) = claim.pid.as_deref() {
-            match self.judge(pid, claim.offset.as_deref()) {
+            match self.judge(pid, claim.offset.as_deref(), rights) {
                 Ok(admission) => return admission,
                 Err(why) => {
                     *self.counts.refused.entry(why.as_str()).or_default() += 1;
@@ -183,12 +185,15 @@ impl Recovery {
         Admission { member: self.next_member - 1, pid, from: None }
     }
 
-    fn judge(&self, pid: &str, offset: Option<&str>) -> Result<Admission, Refused> {
+    fn judge(&self, pid: &str, offset: Option<&str>, rights: Option<&Rights>) -> Result<Admission, Refused> {
         if self.journal.is_none() {
             return Err(Refused::Off);
         }
         let pid = Pid::read(pid).ok_or(Refused::Unknown)?;
         let (member, session) = self.sessions.by_pid(&pid).ok_or(Refused::Unknown)?;
+        if rights.is_some_and(|rights| !rights.allow_seats(session.seats.iter().map(|(seat, _)| seat))) {
+            return Err(Refused::Forbidden);
+        }
         let from = self.kept.resume(offset, session.since)?;
         if self.is_complete(member, &session.rooms(), from) {
             Ok(Admission { member, pid: Some(pid), from: Some(from) })

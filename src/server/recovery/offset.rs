@@ -64,6 +64,8 @@ pub(super) enum Refused {
     Ahead,
     /// What it missed is no longer kept.
     Pruned,
+    /// Its token does not allow what the session was.
+    Forbidden,
 }
 
 impl Refused {
@@ -75,6 +77,7 @@ impl Refused {
             Self::Foreign => "foreign offset",
             Self::Ahead => "offset ahead",
             Self::Pruned => "pruned",
+            Self::Forbidden => "not allowed any more",
         }
     }
 }
