@@ -79,6 +79,8 @@ pub(super) struct Delivery {
 pub(super) struct CatchUp {
     from: u64,
     rooms: Vec<(RoomId, u64)>,
+    /// Size of the next event, which had no room when last tried: until it has, nothing is read.
+    next: usize,
 }
 
 impl Delivery {
@@ -91,7 +93,7 @@ impl Delivery {
         match step {
             Step::Arrive { member, socket, link } => self.arrive(member, Peer::new(socket, link, None)),
             Step::Return { member, socket, link, from, rooms } => {
-                self.arrive(member, Peer::new(socket, link, Some(CatchUp { from, rooms })));
+                self.arrive(member, Peer::new(socket, link, Some(CatchUp { from, rooms, next: 0 })));
                 self.behind.insert(member);
                 self.catch_up_one(member, recovery);
             }
@@ -256,6 +258,10 @@ impl Delivery {
             self.behind.remove(&member);
             return;
         }
+        if !peer.has_room(catch_up.next, self.bounds) {
+            peer.catch_up = Some(catch_up);
+            return;
+        }
         loop {
             let Some(missed) = recovery.missed(member, &catch_up.rooms, catch_up.from, self.said) else {
                 // It was promised all of it: it has to begin afresh.
@@ -267,6 +273,7 @@ impl Delivery {
             };
             for (id, event, body) in missed.events {
                 if !peer.try_queue(body.size(), self.bounds) {
+                    catch_up.next = body.size();
                     peer.catch_up = Some(catch_up);
                     return;
                 }

@@ -65,9 +65,14 @@ impl Peer {
         Self { socket, link, queued, backlog, bytes: 0, closed: false, rooms: Vec::new(), catch_up }
     }
 
-    /// Queues one packet of this size if it fits without anybody's waiting, and leaves half of the room to others.
+    /// Whether one packet of this size fits without anybody's waiting, and leaves half of the room to others.
+    pub(super) fn has_room(&mut self, size: usize, bounds: Bounds) -> bool {
+        self.fits(size, Bounds { packets: bounds.packets / 2, bytes: bounds.bytes / 2 })
+    }
+
+    /// Queues one packet if it has room in that sense.
     pub(super) fn try_queue(&mut self, size: usize, bounds: Bounds) -> bool {
-        let fits = self.fits(size, Bounds { packets: bounds.packets / 2, bytes: bounds.bytes / 2 });
+        let fits = self.has_room(size, bounds);
         if fits {
             self.queue(size);
         }
