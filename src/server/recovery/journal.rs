@@ -5,35 +5,41 @@
 //! moments. Checkpoints, which wait for the disk, are made by a thread of their own.
 //!
 //! Promises: its bounds hold at any time, the file is readable by its owner alone, two servers never share it. A
-//! file that is damaged, or written by another version, is put out of the way and begun afresh. Its rows carry
-//! checksums: what has rotted is an error, never a message.
+//! file that is damaged, or written by another version, is put out of the way and begun afresh. All that is read
+//! from it is checked, and what should be there is known ([`index`]): what has rotted, or is missing, is an error,
+//! never a message and never a gap.
 
 mod checkpoints;
+mod clock;
 mod codec;
 mod file;
+mod history;
+mod index;
+mod meta;
+mod sessions;
 
-pub(super) use file::remove;
+pub(super) use file::{Lock, remove};
+pub(super) use sessions::{KeptSession, Record};
 
-use super::offset::{Epoch, Kept};
-use crate::chat::{Body, MemberId, Standing};
+use super::offset::{Epoch, Kept, Life};
+use crate::chat::{Body, MemberId};
 use checkpoints::Checkpoints;
-use codec::{checksum, pack, row_checksum, signed, since, unpack, unsigned, wall_clock};
-use file::{database, is_of_the_disk, lock, touch};
-use rusqlite::{Connection, ToSql, params};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use clock::Moment;
+use codec::{checksum, pack, signed, unpack, unsigned};
+use file::{database, is_of_the_disk, touch};
+use index::Index;
+use meta::Meta;
+use rusqlite::{Connection, OptionalExtension, params};
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    fs::{DirBuilder, File},
-    io,
-    os::unix::fs::DirBuilderExt,
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-/// What a row takes beside its texts, roughly, index and page overhead included.
+/// What a row takes beside its texts, roughly, page overhead included.
 const ROW: usize = 96;
-/// Rows that are pruned at least, and at most, with one commit: never so many that deliveries wait.
+/// Rows that are pruned at least, and at most, with one commit that wrote fewer: never so many that deliveries wait.
 const BITE: std::ops::RangeInclusive<usize> = 64..=2048;
 /// How exactly it is known when something was written.
 const MARK_EVERY: Duration = Duration::from_secs(1);
@@ -42,6 +48,9 @@ const MANY_FLOORS: usize = 1024;
 /// Between two checkpoints, and two signs of life.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(10);
+/// Longest time that what has been pruned may still lie in the write-ahead log.
+const SCRUB_EVERY: Duration = Duration::from_secs(30);
+
 /// Why there is no journal.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OpenError {
@@ -58,15 +67,28 @@ pub(super) enum OpenError {
     },
 }
 
+impl OpenError {
+    fn cannot(path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::Cannot { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
 /// Why the journal failed while it was used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum JournalError {
     /// SQLite's own.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// A row does not have the checksum it was written with.
-    #[error("the journal is damaged: row {0} does not match its checksum")]
+    /// A row is not what was written.
+    #[error("the journal is damaged: row {0} is missing, or does not match its checksum")]
     Rotten(i64),
+    /// Its layout is of another version.
+    #[error("its layout is version {0}, not {known}", known = file::VERSION)]
+    Version(i64),
+}
+
+fn rotten(row: i64) -> JournalError {
+    JournalError::Rotten(row)
 }
 
 type Result<T> = std::result::Result<T, JournalError>;
@@ -88,221 +110,152 @@ pub(super) fn scope_of_member(member: MemberId) -> String {
     format!("member {member}")
 }
 
-/// What is kept of a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Record {
-    /// Under which it may come back.
-    pub(super) pid: Option<String>,
-    /// It can have received nothing up to this id.
-    pub(super) since: u64,
-    /// Room, name, and after which id it hears the room.
-    pub(super) seats: Vec<(String, String, u64)>,
-    /// How it stands with it while it is lost.
-    pub(super) standing: Standing,
-}
-
-/// A session that an earlier server knew.
-#[derive(Debug)]
-pub(super) struct KeptSession {
-    pub(super) member: MemberId,
-    /// How long ago it was lost, as far as can be known.
-    pub(super) lost_ago: Duration,
-    pub(super) record: Record,
-}
-
 /// An event as it was said.
 pub(super) struct Row {
     pub(super) id: u64,
-    pub(super) scope: String,
     pub(super) event: String,
     pub(super) body: Body,
 }
 
 /// See the module.
 pub(super) struct Journal {
-    // Dropped in this order: the checkpoints end, the database is closed, the next process may have it.
+    // Dropped in this order: the checkpoints end, then the database is closed.
     checkpoints: Checkpoints,
     db: Connection,
-    kept: Kept,
-    /// Up to this id something may have been said while there was no journal.
-    pub(super) gap: u64,
-    /// The highest id that is no longer there.
-    pruned: u64,
-    /// The same of each scope that has lost something: who knows less than this of one cannot be told all it missed.
-    floors: HashMap<String, u64>,
+    meta: Meta,
+    /// The lives before this one.
+    before: Vec<Life>,
+    index: Index,
+    /// The highest id that each scope has lost: who knows less than this of one cannot be told all it missed.
+    floors: HashMap<Arc<str>, u64>,
     /// So many floors are worth a look at which are still needed.
     many_floors: usize,
     bounds: Bounds,
-    /// Sizes of the rows, oldest first: ids `pruned + 1` to `last`.
-    sizes: VecDeque<u32>,
-    bytes: usize,
     appended: usize,
     /// Which ids had been written by when; oldest first.
     marks: VecDeque<(Instant, u64)>,
     open: bool,
     checkpointed: Instant,
     alive: Instant,
-    /// Held as long as the journal is open.
-    _lock: File,
+    /// Since when something lies in the write-ahead log.
+    unscrubbed: Option<Instant>,
 }
 
 impl Journal {
-    /// Opens the journal, or begins it.
+    /// Opens the journal, or begins it; gives the sessions an earlier server knew.
     ///
     /// # Errors
-    /// Another server has it, or it cannot be written.
+    /// It cannot be written.
     pub(super) fn open(
+        _: &Lock,
         path: &Path,
         bounds: Bounds,
-        afresh: Option<Kept>,
-    ) -> std::result::Result<Self, OpenError> {
-        let cannot = |error: &dyn std::fmt::Display| OpenError::Cannot {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
-        if let Some(dir) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| cannot(&error))?;
-        }
-        let lock = lock(&path.with_extension("lock")).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => OpenError::InUse(path.to_owned()),
-            _ => cannot(&error),
-        })?;
-        // SQLite's other files take the mode of this one.
-        touch(path).map_err(|error| cannot(&error))?;
+        afresh: Option<&Kept>,
+    ) -> std::result::Result<(Self, Vec<KeptSession>), OpenError> {
+        let cannot = |error: &dyn std::fmt::Display| OpenError::cannot(path, error);
         if afresh.is_some() {
             remove(path).map_err(|error| cannot(&error))?;
         }
-        let kept = afresh.unwrap_or_else(|| Kept { epoch: Epoch::new(), last: 0 });
-        let db = match database(path, kept) {
-            Err(JournalError::Sqlite(error)) if is_of_the_disk(&error) => return Err(cannot(&error)),
+        // SQLite's other files take the mode of this one.
+        touch(path).map_err(|error| cannot(&error))?;
+        let first = Kept::begin();
+        let begin = afresh.unwrap_or(&first);
+        match Self::load(path, bounds, begin) {
+            Err(JournalError::Sqlite(error)) if is_of_the_disk(&error) => Err(cannot(&error)),
             Err(problem) => {
                 tracing::warn!(path = %path.display(), %problem, "the journal cannot be read and is begun afresh: sessions of before are not recovered");
                 remove(path).and_then(|()| touch(path)).map_err(|error| cannot(&error))?;
-                database(path, kept).map_err(|error| cannot(&error))?
+                Self::load(path, bounds, begin).map_err(|error| cannot(&error))
             }
-            Ok(db) => db,
-        };
-        Self::load(db, path, bounds, lock).map_err(|error| cannot(&error))
+            Ok(opened) => Ok(opened),
+        }
     }
 
-    fn load(db: Connection, path: &Path, bounds: Bounds, lock: File) -> Result<Self> {
+    fn load(path: &Path, bounds: Bounds, begin: &Kept) -> Result<(Self, Vec<KeptSession>)> {
         let now = Instant::now();
-        let (kept, pruned, alive, gap) =
-            db.query_row("SELECT epoch, last, pruned, alive, gap FROM meta", [], |row| {
-                let kept = Kept { epoch: Epoch(unsigned(row.get(0)?)), last: unsigned(row.get(1)?) };
-                Ok((kept, unsigned(row.get(2)?), row.get::<_, i64>(3)?, unsigned(row.get(4)?)))
-            })?;
-        let last: Option<i64> = db.query_row("SELECT max(id) FROM log", [], |row| row.get(0))?;
-        let kept = Kept { last: last.map_or(kept.last, unsigned).max(kept.last), ..kept };
-        let mut statement = db.prepare("SELECT scope, id FROM floor")?;
-        let floors = statement.query_map([], |row| Ok((row.get(0)?, unsigned(row.get(1)?))))?;
-        let floors = floors.collect::<rusqlite::Result<HashMap<String, u64>>>()?;
-        drop(statement);
-        let mut statement = db.prepare("SELECT size FROM log ORDER BY id")?;
-        let sizes = statement
-            .query_map([], |row| row.get::<_, u32>(0))?
-            .collect::<rusqlite::Result<VecDeque<u32>>>()?;
-        drop(statement);
-        let bytes = sizes.iter().map(|size| *size as usize).sum();
-        // What is there was written before the last sign of life.
-        let then = now.checked_sub(since(alive)).unwrap_or(now);
-        let checkpoints = Checkpoints::start(path);
-        let marks = if kept.last > pruned { VecDeque::from([(then, kept.last)]) } else { VecDeque::new() };
-        Ok(Self {
-            checkpoints,
+        let (db, existed) = database(path, &Meta::afresh(begin.epoch, begin.last))?;
+        let mut meta = Meta::read(&db)?;
+        let mut before = meta::lives(&db)?;
+        let floors = floors(&db)?;
+        let index = read_index(&db, meta.pruned)?;
+        let alive = Moment::now();
+        // What is there was written before the last sign of life, or soon after it.
+        let (ended, clock) = (meta.alive.clock, meta.alive.clock_at(&alive));
+        let last_words = ended.saturating_add(signed(ALIVE_EVERY.as_millis() as u64));
+        let sessions = sessions::read(&db, last_words, clock)?;
+        // Nothing can point beyond the last row: the end of the log would be missing.
+        let ends =
+            before.iter().map(|life| life.last).chain(sessions.iter().map(|kept| kept.record.newest()));
+        let newest = ends.chain(floors.values().copied()).chain([meta.gap]).max().unwrap_or(0);
+        if newest > index.last() {
+            return Err(rotten(signed(newest)));
+        }
+        let then = now.checked_sub(clock::between(ended, clock)).unwrap_or(now);
+        let marks = if index.len() > 0 { VecDeque::from([(then, index.last())]) } else { VecDeque::new() };
+        meta.alive = alive;
+        if existed {
+            db.execute_batch("BEGIN IMMEDIATE")?;
+            let kept = meta::begin_life(&db, Life { epoch: meta.epoch, last: index.last() }, before)?;
+            (meta.epoch, before) = (kept.epoch, kept.before);
+            meta.write(&db)?;
+            db.execute_batch("COMMIT")?;
+        }
+        let journal = Self {
+            checkpoints: Checkpoints::start(path),
             db,
-            kept,
-            gap,
-            pruned,
+            meta,
+            before,
+            index,
             floors,
             many_floors: MANY_FLOORS,
             bounds,
-            sizes,
-            bytes,
             appended: 0,
             marks,
             open: false,
             checkpointed: now,
             alive: now,
-            _lock: lock,
-        })
+            unscrubbed: Some(now),
+        };
+        Ok((journal, sessions))
     }
 
     /// What is in it.
     pub(super) fn kept(&self) -> Kept {
-        self.kept
+        Kept { epoch: self.meta.epoch, last: self.index.last(), before: self.before.clone() }
+    }
+
+    /// Up to this id something may have been said while there was no journal.
+    pub(super) fn gap(&self) -> u64 {
+        self.meta.gap
     }
 
     /// Messages, and the bytes they take.
     pub(super) fn size(&self) -> (usize, usize) {
-        (self.sizes.len(), self.bytes)
-    }
-
-    /// The sessions an earlier server knew; those that had a connection when it ended count as lost with it.
-    pub(super) fn sessions(&self) -> Result<Vec<KeptSession>> {
-        let alive: i64 = self.db.query_row("SELECT alive FROM meta", [], |row| row.get(0))?;
-        let mut statement =
-            self.db.prepare("SELECT member, lost, record, crc FROM session ORDER BY member")?;
-        let rows = statement
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get(3)?)))?;
-        let mut sessions = Vec::new();
-        for row in rows {
-            let (member, lost, record, crc): (i64, Option<i64>, _, u32) = row?;
-            let rotten = || JournalError::Rotten(member);
-            if checksum(&[&member.to_le_bytes(), record.as_bytes()]) != crc {
-                return Err(rotten());
-            }
-            let ended = alive.saturating_add(signed(ALIVE_EVERY.as_millis() as u64));
-            sessions.push(KeptSession {
-                member: usize::try_from(member).map_err(|_| rotten())?,
-                lost_ago: since(lost.unwrap_or(ended)),
-                record: serde_json::from_str(&record).map_err(|_| rotten())?,
-            });
-        }
-        Ok(sessions)
+        (self.index.len(), self.index.bytes())
     }
 
     /// Keeps an event under the next id.
     pub(super) fn append(&mut self, id: u64, scope: &str, event: &str, body: &Body) -> Result<()> {
+        if id != self.index.last() + 1 {
+            return Err(rotten(signed(id)));
+        }
         self.begin()?;
         let (json, attachments) = body.parts();
         let blob = (!attachments.is_empty()).then(|| pack(attachments));
-        let crc = row_checksum(id, scope, event, &json, blob.as_deref());
-        let size = ROW + 2 * scope.len() + event.len() + json.len() + blob.as_ref().map_or(0, Vec::len);
+        let size = ROW + scope.len() + event.len() + json.len() + blob.as_ref().map_or(0, Vec::len);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
-        self.db.prepare_cached("INSERT INTO log VALUES(?,?,?,?,?,?,?)")?.execute(params![
+        self.db.prepare_cached("INSERT INTO log VALUES(?,?,?,?,?,?,?,?)")?.execute(params![
             signed(id),
             scope,
+            size,
+            of_head(id, scope, size),
             event,
             json,
             blob,
-            size,
-            crc
+            of_row(id, event, &json, blob.as_deref())
         ])?;
-        self.sizes.push_back(size);
-        self.bytes += size as usize;
+        self.index.push(scope, size);
         self.appended += 1;
-        self.kept.last = id;
-        Ok(())
-    }
-
-    /// Keeps a session as it is now; lost so long ago, or not lost.
-    pub(super) fn keep(&mut self, member: MemberId, lost: Option<Duration>, record: &Record) -> Result<()> {
-        self.begin()?;
-        let member = signed(member as u64);
-        let lost = lost.map(|ago| wall_clock() - signed(ago.as_millis() as u64));
-        let record = serde_json::to_string(record).unwrap_or_default();
-        let crc = checksum(&[&member.to_le_bytes(), record.as_bytes()]);
-        self.db
-            .prepare_cached("INSERT OR REPLACE INTO session VALUES(?,?,?,?)")?
-            .execute(params![member, lost, record, crc])?;
-        Ok(())
-    }
-
-    /// Forgets a session.
-    pub(super) fn forget(&mut self, member: MemberId) -> Result<()> {
-        self.begin()?;
-        self.db.prepare_cached("DELETE FROM session WHERE member=?")?.execute([signed(member as u64)])?;
         Ok(())
     }
 
@@ -320,102 +273,81 @@ impl Journal {
     pub(super) fn keep_floors(&mut self, needed: &HashSet<String>) -> Result<()> {
         self.begin()?;
         let mut statement = self.db.prepare_cached("DELETE FROM floor WHERE scope=?")?;
-        for scope in self.floors.keys().filter(|scope| !needed.contains(*scope)) {
-            statement.execute([scope])?;
+        for scope in self.floors.keys().filter(|scope| !needed.contains(&***scope)) {
+            statement.execute([&**scope])?;
         }
-        self.floors.retain(|scope, _| needed.contains(scope));
+        self.floors.retain(|scope, _| needed.contains(&**scope));
         self.many_floors = MANY_FLOORS.max(2 * self.floors.len());
         Ok(())
     }
 
-    /// The events of these scopes with ids above `from`, up to `to`, oldest first, `limit` at most.
-    pub(super) fn read(&self, scopes: &[String], from: u64, to: u64, limit: usize) -> Result<Vec<Row>> {
-        let marks = vec!["?"; scopes.len()].join(",");
-        let sql = format!(
-            "SELECT id, scope, event, body, attachments, crc FROM log WHERE id > ? AND id <= ? AND scope IN ({marks}) ORDER BY id LIMIT {limit}"
-        );
-        let mut statement = self.db.prepare_cached(&sql)?;
-        let range = [signed(from), signed(to)];
-        let bounds = range.iter().map(|id| id as &dyn ToSql);
-        let parameters = bounds.chain(scopes.iter().map(|scope| scope as &dyn ToSql));
-        let rows = statement.query_map(rusqlite::params_from_iter(parameters), |row| {
-            let parts: (i64, String, String, String, Option<Vec<u8>>, u32) =
-                (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?);
-            Ok(parts)
-        })?;
-        let mut events = Vec::new();
-        for row in rows {
-            let (id, scope, event, json, blob, crc) = row?;
-            let intact = row_checksum(unsigned(id), &scope, &event, &json, blob.as_deref()) == crc;
-            let body =
-                intact.then(|| Body::from_parts(json, unpack(blob.as_deref().unwrap_or_default()))).flatten();
-            events.push(Row { id: unsigned(id), scope, event, body: body.ok_or(JournalError::Rotten(id))? });
-        }
-        Ok(events)
-    }
-
-    /// Keeps a message for newcomers, of whom each gets `limit`.
-    pub(super) fn remember(&mut self, room: &str, id: u64, body: &Body, limit: usize) -> Result<()> {
-        let (json, attachments) = body.parts();
-        if !attachments.is_empty() {
-            return Ok(());
-        }
-        self.begin()?;
-        self.db.prepare_cached("INSERT INTO history VALUES(?,?,?,?)")?.execute(params![
-            room,
-            signed(id),
-            wall_clock(),
-            json
-        ])?;
-        self.db
-            .prepare_cached("DELETE FROM history WHERE room=?1 AND id <= (SELECT id FROM history WHERE room=?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)")?
-            .execute(params![room, signed(limit as u64)])?;
-        Ok(())
-    }
-
-    /// What is kept for newcomers of a room, oldest first.
-    pub(super) fn remembered(&self, room: &str, keep: Duration) -> Result<Vec<Box<RawValue>>> {
-        let since = wall_clock() - signed(keep.as_millis() as u64);
+    /// The events of these scopes, of each above an id of its own, none above `to`, oldest first: as many as `limits`
+    /// (rows, bytes) allow, one at least. And whether that is all.
+    pub(super) fn read(
+        &self,
+        wanted: &[(String, u64)],
+        to: u64,
+        limits: (usize, usize),
+    ) -> Result<(Vec<Row>, bool)> {
+        let (ids, all) = self.index.above(wanted, to, limits);
         let mut statement =
-            self.db.prepare_cached("SELECT body FROM history WHERE room=? AND at>=? ORDER BY id")?;
-        let rows = statement.query_map(params![room, since], |row| row.get::<_, String>(0))?;
-        let mut messages = Vec::new();
-        for row in rows {
-            messages.extend(RawValue::from_string(row?).ok());
+            self.db.prepare_cached("SELECT scope, event, body, attachments, crc FROM log WHERE id=?")?;
+        let mut events = Vec::with_capacity(ids.len());
+        for (id, scope) in ids {
+            type Parts = (String, String, String, Option<Vec<u8>>, u32);
+            let row = statement.query_row([signed(id)], |row| {
+                let parts: Parts = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+                Ok(parts)
+            });
+            let intact = row.optional()?.filter(|(of, event, json, blob, crc)| {
+                **of == *scope && of_row(id, event, json, blob.as_deref()) == *crc
+            });
+            let event = intact.and_then(|(_, event, json, blob, _)| {
+                let body = Body::from_parts(json, unpack(blob.as_deref().unwrap_or_default()))?;
+                Some(Row { id, event, body })
+            });
+            events.push(event.ok_or_else(|| rotten(signed(id)))?);
         }
-        Ok(messages)
-    }
-
-    /// Forgets what has been kept for newcomers for longer than this.
-    pub(super) fn forget_history(&mut self, keep: Duration) -> Result<()> {
-        self.begin()?;
-        let before = wall_clock() - signed(keep.as_millis() as u64);
-        self.db.prepare_cached("DELETE FROM history WHERE at<?")?.execute([before])?;
-        Ok(())
+        Ok((events, all))
     }
 
     /// Makes everything since the last commit safe, and keeps the bounds.
     pub(super) fn commit(&mut self, now: Instant) -> Result<()> {
-        self.prune(now)?;
-        if now.duration_since(self.alive) >= ALIVE_EVERY {
+        let pruned = self.prune(now)?;
+        let signs = now.duration_since(self.alive) >= ALIVE_EVERY;
+        if signs {
+            (self.alive, self.meta.alive) = (now, Moment::now());
+        }
+        if pruned || signs {
             self.begin()?;
-            self.db.prepare_cached("UPDATE meta SET alive=?")?.execute([wall_clock()])?;
-            self.alive = now;
+            self.meta.write(&self.db)?;
         }
         if std::mem::take(&mut self.open) {
             self.db.prepare_cached("COMMIT")?.execute([])?;
+            self.unscrubbed.get_or_insert(now);
             if now.duration_since(self.checkpointed) >= CHECKPOINT_EVERY {
                 self.checkpointed = now;
                 self.checkpoints.ask();
             }
+        }
+        if pruned && self.index.len() == 0 || self.scrub_due().is_some_and(|due| due <= now) {
+            self.unscrubbed = None;
+            self.checkpoints.truncate();
         }
         Ok(())
     }
 
     /// When something has to be done without anybody's asking.
     pub(super) fn next_due(&self) -> Instant {
+        if self.is_over() {
+            return self.alive; // now
+        }
         let marked = self.marks.front().map(|(at, _)| *at + self.bounds.window);
-        marked.unwrap_or(self.alive + ALIVE_EVERY).min(self.alive + ALIVE_EVERY)
+        [marked, self.scrub_due()].into_iter().flatten().fold(self.alive + ALIVE_EVERY, Instant::min)
+    }
+
+    fn scrub_due(&self) -> Option<Instant> {
+        self.unscrubbed.map(|since| since + SCRUB_EVERY.min(self.bounds.window))
     }
 
     fn begin(&mut self) -> Result<()> {
@@ -426,53 +358,89 @@ impl Journal {
         Ok(())
     }
 
-    /// Lets go of the oldest, a bite at a time.
-    fn prune(&mut self, now: Instant) -> Result<()> {
-        let marked = self.marks.back().map_or(self.pruned, |(_, id)| *id);
-        if self.kept.last > marked
+    fn is_over(&self) -> bool {
+        self.index.len() > self.bounds.messages || self.index.bytes() > self.bounds.bytes
+    }
+
+    /// Lets go of the oldest, a bite at a time; whether there was something.
+    fn prune(&mut self, now: Instant) -> Result<bool> {
+        let marked = self.marks.back().map_or(self.index.pruned(), |(_, id)| *id);
+        if self.index.last() > marked
             && self.marks.back().is_none_or(|(at, _)| now.duration_since(*at) >= MARK_EVERY)
         {
-            self.marks.push_back((now, self.kept.last));
+            self.marks.push_back((now, self.index.last()));
         }
         let expired = self.marks.iter().take_while(|(at, _)| *at + self.bounds.window <= now).last();
         let expired = expired.map_or(0, |(_, id)| *id);
-        let bite = (2 * std::mem::take(&mut self.appended)).clamp(*BITE.start(), *BITE.end());
-        let before = self.pruned;
+        let appended = std::mem::take(&mut self.appended);
+        // What one batch brought in it takes out as well: the bounds hold.
+        let bite = (2 * appended).clamp(*BITE.start(), *BITE.end()).max(appended);
+        let mut floors = BTreeMap::new();
         for _ in 0..bite {
-            let over = self.sizes.len() > self.bounds.messages || self.bytes > self.bounds.bytes;
-            if !over && self.pruned >= expired {
+            if !self.is_over() && self.index.pruned() >= expired {
                 break;
             }
-            let Some(size) = self.sizes.pop_front() else { break };
-            self.bytes -= size as usize;
-            self.pruned += 1;
+            let Some(scope) = self.index.pop() else { break };
+            floors.insert(scope, self.index.pruned());
         }
-        while self.marks.pop_front_if(|(_, id)| *id <= self.pruned).is_some() {}
-        if self.pruned > before { self.delete() } else { Ok(()) }
-    }
-
-    fn delete(&mut self) -> Result<()> {
+        while self.marks.pop_front_if(|(_, id)| *id <= self.index.pruned()).is_some() {}
+        if floors.is_empty() {
+            return Ok(false);
+        }
         self.begin()?;
-        let pruned = signed(self.pruned);
-        let mut statement =
-            self.db.prepare_cached("SELECT scope, max(id) FROM log WHERE id<=? GROUP BY scope")?;
-        let floors =
-            statement.query_map([pruned], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
-        let floors = floors.collect::<rusqlite::Result<Vec<_>>>()?;
-        let mut statement = self.db.prepare_cached("INSERT OR REPLACE INTO floor VALUES(?,?)")?;
+        let mut statement = self.db.prepare_cached("INSERT OR REPLACE INTO floor VALUES(?,?,?)")?;
         for (scope, id) in floors {
-            statement.execute(params![scope, id])?;
-            self.floors.insert(scope, unsigned(id));
+            statement.execute(params![&*scope, signed(id), of_floor(&scope, id)])?;
+            self.floors.insert(scope, id);
         }
-        self.db.prepare_cached("DELETE FROM log WHERE id<=?")?.execute([pruned])?;
-        self.db
-            .prepare_cached("UPDATE meta SET pruned=?, last=?")?
-            .execute([pruned, signed(self.kept.last)])?;
-        if self.sizes.is_empty() {
-            self.checkpoints.truncate();
-        }
-        Ok(())
+        self.meta.pruned = self.index.pruned();
+        self.db.prepare_cached("DELETE FROM log WHERE id<=?")?.execute([signed(self.meta.pruned)])?;
+        Ok(true)
     }
+}
+
+fn floors(db: &Connection) -> Result<HashMap<Arc<str>, u64>> {
+    let mut statement = db.prepare("SELECT scope, id, crc FROM floor")?;
+    let rows = statement.query_map([], |row| {
+        Ok((row.get::<_, Arc<str>>(0)?, unsigned(row.get(1)?), row.get::<_, u32>(2)?))
+    })?;
+    let mut floors = HashMap::new();
+    for row in rows {
+        let (scope, id, crc) = row?;
+        if of_floor(&scope, id) != crc {
+            return Err(rotten(signed(id)));
+        }
+        floors.insert(scope, id);
+    }
+    Ok(floors)
+}
+
+/// Sees that the log has no hole.
+fn read_index(db: &Connection, pruned: u64) -> Result<Index> {
+    let mut index = Index::new(pruned);
+    let mut statement = db.prepare("SELECT id, scope, size, head FROM log ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, size, head): (_, u32, u32) = (unsigned(row.get(0)?), row.get(2)?, row.get(3)?);
+        let scope = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
+        if id != index.last() + 1 || of_head(id, scope, size) != head {
+            return Err(rotten(signed(id)));
+        }
+        index.push(scope, size);
+    }
+    Ok(index)
+}
+
+fn of_head(id: u64, scope: &str, size: u32) -> u32 {
+    checksum(&[&id.to_le_bytes(), scope.as_bytes(), &size.to_le_bytes()])
+}
+
+fn of_row(id: u64, event: &str, json: &str, blob: Option<&[u8]>) -> u32 {
+    checksum(&[&id.to_le_bytes(), event.as_bytes(), json.as_bytes(), blob.unwrap_or_default()])
+}
+
+fn of_floor(scope: &str, id: u64) -> u32 {
+    checksum(&[scope.as_bytes(), &id.to_le_bytes()])
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 mod journal;
 mod offset;
 mod session;
+mod upkeep;
 
 use super::link::Link;
 use crate::{
@@ -20,8 +21,8 @@ use crate::{
     control::types,
     error::Failure,
 };
-use journal::{Journal, JournalError, KeptSession, OpenError, Record, Row, scope_of_member, scope_of_room};
-use offset::{Epoch, Kept, Offset, Refused};
+use journal::{Journal, Lock, OpenError, scope_of_member, scope_of_room};
+use offset::{Kept, Offset, Refused};
 pub(super) use session::{Due, Pid, Session, Sessions};
 use std::{
     collections::{BTreeMap, HashSet},
@@ -30,10 +31,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Events that are read at once for one that catches up.
-const CHUNK: usize = 256;
-/// Between two attempts to have a journal again.
-const RETRY: Duration = Duration::from_secs(10);
+/// Events, and their bytes, that are read at once for one that catches up.
+const CHUNK: (usize, usize) = (256, 1 << 20);
 
 /// What a client says when it returns: the `auth` of its CONNECT.
 #[derive(Default, serde::Deserialize)]
@@ -66,6 +65,8 @@ pub(super) struct Recovery {
     history: config::History,
     path: Option<PathBuf>,
     journal: Option<Journal>,
+    /// Held from the first success to the end, also while there is no journal. Dropped after it.
+    lock: Option<Lock>,
     /// Why there is none, when there should be one; and when to try again.
     trouble: Option<(String, Instant)>,
     pub(super) sessions: Sessions,
@@ -106,15 +107,16 @@ impl Recovery {
             history,
             path,
             journal: None,
+            lock: None,
             trouble: None,
             sessions,
             changed: HashSet::new(),
-            kept: Kept { epoch: Epoch::new(), last: 0 },
+            kept: Kept::begin(),
             next_member: 1,
             counts: Counts::default(),
         };
         let mut restored = Vec::new();
-        match recovery.open_journal(None) {
+        match recovery.open_journal(false) {
             Ok(kept) => kept.into_iter().for_each(|session| restored.push(recovery.restore(session))),
             Err(OpenError::InUse(path)) => {
                 return Err(Failure::failed(format_args!("{} is in use by another chatctl", path.display()))
@@ -123,47 +125,6 @@ impl Recovery {
             Err(error) => recovery.fail(&error.to_string()),
         }
         Ok((recovery, restored))
-    }
-
-    fn open_journal(&mut self, afresh: Option<Kept>) -> Result<Vec<KeptSession>, OpenError> {
-        let Some(path) = &self.path else { return Ok(Vec::new()) };
-        let bounds = journal::Bounds {
-            messages: usize::try_from(self.settings.max_messages).unwrap_or(usize::MAX),
-            bytes: usize::try_from(self.settings.max_bytes).unwrap_or(usize::MAX),
-            window: self.settings.window,
-        };
-        let mut journal = Journal::open(path, bounds, afresh)?;
-        let sessions = match journal.sessions() {
-            Ok(sessions) => sessions,
-            Err(problem) => {
-                tracing::warn!(%problem, "the journal is begun afresh: sessions of before are not recovered");
-                drop(journal);
-                journal = Journal::open(path, bounds, Some(self.kept))?;
-                Vec::new()
-            }
-        };
-        self.kept = journal.kept();
-        (self.journal, self.trouble) = (Some(journal), None);
-        Ok(sessions)
-    }
-
-    fn restore(&mut self, kept: KeptSession) -> (MemberId, Vec<Seat>, Standing) {
-        let KeptSession { member, lost_ago, record: Record { pid, since, seats, standing } } = kept;
-        let pid = pid.as_deref().and_then(Pid::read);
-        let now = Instant::now();
-        let seats: Vec<(Seat, u64)> =
-            seats.into_iter().map(|(room, name, since)| ((room.into(), name.into()), since)).collect();
-        let places = seats.iter().map(|(seat, _)| seat.clone()).collect();
-        self.sessions.insert(member, Session { pid, link: None, lost: None, since, seats, standing });
-        self.sessions.lose(member, now.checked_sub(lost_ago).unwrap_or(now), now);
-        self.next_member = self.next_member.max(member + 1);
-        (member, places, standing)
-    }
-
-    /// Closes the journal: the next process may open it. Nothing is kept from now on.
-    pub(super) fn close(&mut self) {
-        self.commit(Instant::now());
-        (self.journal, self.path, self.trouble) = (None, None, None);
     }
 
     // --- sessions
@@ -205,7 +166,7 @@ impl Recovery {
     /// Whether everything above `from` that was said to the member in these rooms is still kept.
     fn is_complete(&self, member: MemberId, rooms: &[(RoomId, u64)], from: u64) -> bool {
         let Some(journal) = &self.journal else { return false };
-        from >= journal.gap
+        from >= journal.gap()
             && from >= journal.floor(&scope_of_member(member))
             && rooms.iter().all(|(room, since)| from.max(*since) >= journal.floor(&scope_of_room(room)))
     }
@@ -220,9 +181,7 @@ impl Recovery {
     pub(super) fn returned(&mut self, member: MemberId, link: Arc<Link>) -> Option<Arc<Link>> {
         self.counts.recovered += 1;
         self.changed.insert(member);
-        let session = self.sessions.get_mut(member)?;
-        (session.lost, session.standing) = (None, Standing::default());
-        session.link.replace(link)
+        self.sessions.returned(member, link)
     }
 
     /// How it stands with one who is lost, for the next process.
@@ -306,26 +265,20 @@ impl Recovery {
         from: u64,
         to: u64,
     ) -> Option<Missed> {
-        let mut scopes: Vec<String> = rooms.iter().map(|(room, _)| scope_of_room(room)).collect();
-        scopes.push(scope_of_member(member));
         if !self.is_complete(member, rooms, from) {
             return None;
         }
-        match self.journal.as_ref()?.read(&scopes, from, to, CHUNK) {
-            Ok(rows) => {
-                let whole = rows.len() < CHUNK;
-                let up_to = if whole { to } else { rows.last().map_or(to, |row| row.id) };
-                let since = |row: &Row| {
-                    let scope = scopes.iter().position(|scope| *scope == row.scope);
-                    scope.and_then(|index| rooms.get(index)).map_or(0, |(_, since)| *since)
-                };
-                let events: Vec<(u64, String, Body)> = rows
-                    .into_iter()
-                    .filter(|row| row.id > since(row))
-                    .map(|row| (row.id, row.event, row.body))
-                    .collect();
-                self.counts.replayed += events.len() as u64;
-                Some(Missed { events, up_to })
+        let mut wanted: Vec<_> =
+            rooms.iter().map(|(room, since)| (scope_of_room(room), from.max(*since))).collect();
+        wanted.push((scope_of_member(member), from));
+        match self.journal.as_ref()?.read(&wanted, to, CHUNK) {
+            Ok((rows, all)) => {
+                let up_to = if all { to } else { rows.last().map_or(to, |row| row.id) };
+                self.counts.replayed += rows.len() as u64;
+                Some(Missed {
+                    events: rows.into_iter().map(|row| (row.id, row.event, row.body)).collect(),
+                    up_to,
+                })
             }
             Err(error) => {
                 self.fail(&error.to_string());
@@ -350,91 +303,6 @@ impl Recovery {
         let keep = self.history.keep;
         let messages = self.with_journal(|journal| journal.remembered(room, keep))?;
         (!messages.is_empty()).then(|| Body::history(room, &messages))
-    }
-
-    // --- the journal
-
-    /// Makes all of it safe. When it returns, it may be sent.
-    pub(super) fn commit(&mut self, now: Instant) {
-        let started = Instant::now();
-        for member in std::mem::take(&mut self.changed) {
-            self.write(member, now);
-        }
-        self.with_journal(|journal| journal.commit(now));
-        if self.journal.is_some() {
-            self.counts.commit = started.elapsed();
-            self.counts.slowest_commit = self.counts.slowest_commit.max(self.counts.commit);
-        }
-    }
-
-    fn write(&mut self, member: MemberId, now: Instant) {
-        let Some(journal) = &mut self.journal else { return };
-        let written = match self.sessions.get(member) {
-            None => journal.forget(member),
-            Some(session) => {
-                let lost = session.lost.map(|at| now.saturating_duration_since(at));
-                journal.keep(member, lost, &session.record())
-            }
-        };
-        if let Err(error) = written {
-            self.fail(&error.to_string());
-        }
-    }
-
-    /// What is to be done without anybody's asking.
-    pub(super) fn tick(&mut self, now: Instant) {
-        if self.trouble.as_ref().is_some_and(|(_, retry)| *retry <= now) {
-            self.retry(now);
-        }
-        if self.journal.as_ref().is_some_and(Journal::has_many_floors) {
-            let rooms = |(member, session): (MemberId, &Session)| {
-                let rooms = session.rooms().into_iter().map(|(room, _)| scope_of_room(&room));
-                rooms.chain([scope_of_member(member)]).collect::<Vec<_>>()
-            };
-            let needed = self.sessions.iter().flat_map(rooms).collect();
-            self.with_journal(|journal| journal.keep_floors(&needed));
-        }
-        let keep = self.history.keep;
-        if self.history.messages > 0 && self.journal.as_ref().is_some_and(|journal| journal.next_due() <= now)
-        {
-            self.with_journal(|journal| journal.forget_history(keep));
-        }
-    }
-
-    /// When [`Recovery::tick`], [`Sessions::due`] or [`Recovery::commit`] has something to do.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        let journal = self.journal.as_ref().map(Journal::next_due);
-        let retry = self.trouble.as_ref().map(|(_, retry)| *retry);
-        [journal, retry, self.sessions.next_due()].into_iter().flatten().min()
-    }
-
-    fn with_journal<T>(&mut self, work: impl FnOnce(&mut Journal) -> Result<T, JournalError>) -> Option<T> {
-        match work(self.journal.as_mut()?) {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.fail(&error.to_string());
-                None
-            }
-        }
-    }
-
-    /// Goes on without a journal, under a new epoch: what is sent from now on is not kept, and no offset of before
-    /// may be mistaken for one of then.
-    pub(super) fn fail(&mut self, why: &str) {
-        tracing::error!("recovery is off, the chat goes on: {why}");
-        self.journal = None;
-        self.kept.epoch = Epoch::new();
-        self.trouble = Some((why.to_owned(), Instant::now() + RETRY));
-    }
-
-    fn retry(&mut self, now: Instant) {
-        match self.open_journal(Some(self.kept)) {
-            Ok(_) => {
-                tracing::info!("recovery is on again");
-                self.changed.extend(self.sessions.iter().map(|(member, _)| member));
-            }
-            Err(error) => self.trouble = Some((error.to_string(), now + RETRY)),
-        }
     }
 
     /// How it is.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// One life of a journal: ids count within it. Random, so that no clock has a say.
+/// One life of a process that keeps a journal: whose ids they are. Random, so that no clock has a say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Epoch(pub(super) u64);
 
@@ -82,14 +82,34 @@ impl Refused {
     }
 }
 
-/// How far the ids have come in this epoch.
+/// A life that is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct Life {
     pub(super) epoch: Epoch,
+    /// What was kept last in it, or before.
     pub(super) last: u64,
 }
 
+/// How far the ids have come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) epoch: Epoch,
+    pub(super) last: u64,
+    /// The lives before, in the same journal.
+    pub(super) before: Vec<Life>,
+}
+
 impl Kept {
+    /// Nothing yet.
+    pub(super) fn begin() -> Self {
+        Self { epoch: Epoch::new(), last: 0, before: Vec::new() }
+    }
+
+    /// What was kept so far is lost: no offset of before means anything now.
+    pub(super) fn break_off(&mut self) {
+        (self.epoch, self.before) = (Epoch::new(), Vec::new());
+    }
+
     /// After which id a client is to be replayed what it missed; `since` is where it began to receive at all.
     ///
     /// # Errors
@@ -100,10 +120,13 @@ impl Kept {
             None => Ok(since),
             Some(text) => {
                 let Offset { epoch, id } = Offset::read(text).ok_or(Refused::Foreign)?;
-                if epoch != self.epoch {
-                    return Err(Refused::Foreign);
-                }
-                if id > self.last {
+                let life = self.before.iter().find(|life| life.epoch == epoch);
+                let last = match life {
+                    Some(life) => life.last,
+                    None if epoch == self.epoch => self.last,
+                    None => return Err(Refused::Foreign),
+                };
+                if id > last {
                     return Err(Refused::Ahead);
                 }
                 Ok(id.max(since))
@@ -119,13 +142,19 @@ mod tests {
 
     #[test]
     fn what_a_client_says_is_believed_only_as_far_as_it_can_be_true() {
-        let kept = Kept { epoch: Epoch(0xab), last: 20 };
+        let before = vec![Life { epoch: Epoch(0xa1), last: 7 }, Life { epoch: Epoch(0xa2), last: 14 }];
+        let kept = Kept { epoch: Epoch(0xab), last: 20, before };
         for (offset, since, expect) in [
             (Some("ab-15"), 3, Ok(15)),
             (Some("ab-20"), 3, Ok(20)),
             (Some("ab-0"), 3, Ok(3)),
             (Some("ab-21"), 3, Err(Refused::Ahead)),
             (Some("ac-15"), 3, Err(Refused::Foreign)),
+            (Some("a2-14"), 3, Ok(14)),
+            (Some("a1-6"), 3, Ok(6)),
+            // its last words were lost with the machine: others have those ids now
+            (Some("a2-15"), 3, Err(Refused::Ahead)),
+            (Some("a1-8"), 3, Err(Refused::Ahead)),
             (Some("ab-12"), 16, Ok(16)), // never what was said before it came
             (None, 12, Ok(12)),
             (Some(""), 12, Err(Refused::Foreign)),
@@ -148,7 +177,7 @@ mod tests {
 
         #[test]
         fn whatever_a_client_says_nothing_outside_is_replayed(text in ".{0,40}", since in 0u64..20) {
-            let kept = Kept { epoch: Epoch(1), last: 20 };
+            let kept = Kept { epoch: Epoch(1), last: 20, before: Vec::new() };
             for offset in [None, Some(text.as_str())] {
                 if let Ok(from) = kept.resume(offset, since) {
                     prop_assert!((since..=20).contains(&from));

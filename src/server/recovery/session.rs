@@ -6,7 +6,7 @@ use crate::{
     server::link::Link,
 };
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -45,14 +45,24 @@ impl fmt::Debug for Pid {
     }
 }
 
+/// Lost sessions that are kept at most: more people than one process can have connections.
+const MOST_LOST: usize = 100_000;
+
+/// When a session was lost, and what follows when.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) when: Instant,
+    overdue: Instant,
+    expires: Instant,
+}
+
 /// One session.
 pub(in crate::server) struct Session {
     /// None: it has none to come back by.
     pub(super) pid: Option<Pid>,
     /// Its connection; `None`: it is lost.
     pub(in crate::server) link: Option<Arc<Link>>,
-    /// Since when it is lost.
-    pub(super) lost: Option<Instant>,
+    pub(super) lost: Option<Lost>,
     /// It can have received nothing up to this id.
     pub(super) since: u64,
     /// Its rooms, its names there, and after which id it receives what is said in each.
@@ -94,15 +104,15 @@ pub(in crate::server) struct Sessions {
     by_pid: HashMap<Pid, MemberId>,
     grace: Duration,
     window: Duration,
-    /// The lost ones, in the order in which they were lost, once for each thing that becomes due.
-    overdue: VecDeque<(Instant, MemberId)>,
-    expiring: VecDeque<(Instant, MemberId)>,
+    /// The lost ones, each once for each thing that becomes due.
+    overdue: BTreeSet<(Instant, MemberId)>,
+    expiring: BTreeSet<(Instant, MemberId)>,
 }
 
 impl Sessions {
     pub(super) fn new(grace: Duration, window: Duration) -> Self {
         let (all, by_pid) = (HashMap::new(), HashMap::new());
-        Self { all, by_pid, grace, window, overdue: VecDeque::new(), expiring: VecDeque::new() }
+        Self { all, by_pid, grace, window, overdue: BTreeSet::new(), expiring: BTreeSet::new() }
     }
 
     pub(super) fn insert(&mut self, member: MemberId, session: Session) {
@@ -126,6 +136,7 @@ impl Sessions {
     }
 
     pub(super) fn remove(&mut self, member: MemberId) {
+        self.await_no_more(member);
         if let Some(pid) = self.all.remove(&member).and_then(|session| session.pid) {
             self.by_pid.remove(&pid);
         }
@@ -133,45 +144,49 @@ impl Sessions {
 
     /// Its connection is lost, at `when`; what is due is counted from `now`.
     pub(super) fn lose(&mut self, member: MemberId, when: Instant, now: Instant) {
-        if let Some(session) = self.all.get_mut(&member) {
-            (session.link, session.lost) = (None, Some(when));
-            self.overdue.push_back((now + self.grace, member));
-            let expires = (when + self.window).max(now);
-            // Of an earlier server: known in any order.
-            let at = self.expiring.partition_point(|(other, _)| *other <= expires);
-            self.expiring.insert(at, (expires, member));
+        self.await_no_more(member);
+        let Some(session) = self.all.get_mut(&member) else { return };
+        let (overdue, expires) = (now + self.grace, (when + self.window).max(now));
+        (session.link, session.lost) = (None, Some(Lost { when, overdue, expires }));
+        self.overdue.insert((overdue, member));
+        self.expiring.insert((expires, member));
+    }
+
+    /// It is back, on this link; gives the old one, when that was never given up.
+    pub(super) fn returned(&mut self, member: MemberId, link: Arc<Link>) -> Option<Arc<Link>> {
+        self.await_no_more(member);
+        let session = self.all.get_mut(&member)?;
+        (session.lost, session.standing) = (None, Standing::default());
+        session.link.replace(link)
+    }
+
+    /// Nothing becomes due of it: one that is lost again and again is there once.
+    fn await_no_more(&mut self, member: MemberId) {
+        if let Some(lost) = self.all.get(&member).and_then(|session| session.lost.as_ref()) {
+            self.overdue.remove(&(lost.overdue, member));
+            self.expiring.remove(&(lost.expires, member));
         }
     }
 
-    /// What has become due; each only of those who are still lost since then.
+    /// What has become due of those who are lost; also the longest lost where they are more than anybody needs.
     pub(in crate::server) fn due(&mut self, now: Instant) -> Vec<Due> {
         let mut due = Vec::new();
-        while let Some((_, member)) = self.overdue.pop_front_if(|(at, _)| *at <= now) {
-            if self
-                .all
-                .get(&member)
-                .and_then(|session| session.lost)
-                .is_some_and(|lost| lost + self.grace <= now)
-            {
-                due.push(Due::Overdue(member));
-            }
+        while let Some((_, member)) = self.overdue.first().filter(|(at, _)| *at <= now) {
+            due.push(Due::Overdue(*member));
+            self.overdue.pop_first();
         }
-        while let Some((_, member)) = self.expiring.pop_front_if(|(at, _)| *at <= now) {
-            if self
-                .all
-                .get(&member)
-                .and_then(|session| session.lost)
-                .is_some_and(|lost| lost + self.window <= now)
-            {
-                due.push(Due::Expired(member));
-            }
+        while let Some((at, member)) = self.expiring.first()
+            && (*at <= now || self.expiring.len() > MOST_LOST)
+        {
+            due.push(Due::Expired(*member));
+            self.expiring.pop_first();
         }
         due
     }
 
     /// When something becomes due next.
     pub(in crate::server) fn next_due(&self) -> Option<Instant> {
-        [self.overdue.front(), self.expiring.front()].into_iter().flatten().map(|(at, _)| *at).min()
+        [self.overdue.first(), self.expiring.first()].into_iter().flatten().map(|(at, _)| *at).min()
     }
 
     pub(in crate::server) fn iter(&self) -> impl Iterator<Item = (MemberId, &Session)> {
@@ -187,6 +202,10 @@ impl Sessions {
 mod tests {
     use super::*;
 
+    fn link() -> Arc<Link> {
+        Link::new(Default::default(), false, None, Default::default())
+    }
+
     #[test]
     fn who_comes_back_in_time_is_due_for_nothing() {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
@@ -198,7 +217,7 @@ mod tests {
             sessions.lose(member, start, start);
         }
         assert_eq!(sessions.due(start + second * 9), []);
-        sessions.get_mut(1).unwrap().lost = None;
+        assert!(sessions.returned(1, link()).is_none());
         assert_eq!(sessions.due(start + second * 10), [Due::Overdue(2)]);
         // Lost again: counted anew.
         sessions.lose(1, start + second * 60, start + second * 60);
@@ -206,6 +225,36 @@ mod tests {
         assert_eq!(sessions.due(start + second * 120), [Due::Overdue(1), Due::Expired(2)]);
         assert_eq!(sessions.due(start + second * 180), [Due::Expired(1)]);
         assert_eq!(sessions.next_due(), None);
+    }
+
+    #[test]
+    fn who_is_lost_again_and_again_is_there_once() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut sessions = Sessions::new(second, second);
+        let (seats, standing) = (Vec::new(), Standing::default());
+        sessions.insert(1, Session { pid: None, link: None, lost: None, since: 0, seats, standing });
+        for n in 0..1000 {
+            sessions.lose(1, start + second * n, start + second * n);
+            sessions.returned(1, link());
+        }
+        assert_eq!((sessions.overdue.len(), sessions.expiring.len()), (0, 0));
+        sessions.lose(1, start, start);
+        sessions.remove(1);
+        assert_eq!((sessions.due(start + second), sessions.next_due()), (vec![], None));
+    }
+
+    #[test]
+    fn the_lost_are_bounded_and_the_longest_lost_go_first() {
+        let start = Instant::now();
+        let mut sessions = Sessions::new(Duration::from_secs(10), Duration::from_secs(120));
+        for member in 0..MOST_LOST + 2 {
+            let (seats, standing) = (Vec::new(), Standing::default());
+            sessions.insert(member, Session { pid: None, link: None, lost: None, since: 0, seats, standing });
+            let when = start + Duration::from_micros(member as u64);
+            sessions.lose(member, when, when);
+        }
+        assert_eq!(sessions.due(start), [Due::Expired(0), Due::Expired(1)]);
+        assert_eq!(sessions.due(start), []);
     }
 
     #[test]

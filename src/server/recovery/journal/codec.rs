@@ -1,7 +1,6 @@
-//! How things are written in the journal: times, numbers, attachments, checksums.
+//! How things are written in the journal: numbers, attachments, checksums.
 
 use bytes::Bytes;
-use std::time::{Duration, SystemTime};
 
 /// Of parts that cannot run into each other.
 pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
@@ -11,16 +10,6 @@ pub(super) fn checksum(parts: &[&[u8]]) -> u32 {
         hasher.update(part);
     }
     hasher.finalize()
-}
-
-pub(super) fn row_checksum(id: u64, scope: &str, event: &str, json: &str, blob: Option<&[u8]>) -> u32 {
-    checksum(&[
-        &id.to_le_bytes(),
-        scope.as_bytes(),
-        event.as_bytes(),
-        json.as_bytes(),
-        blob.unwrap_or_default(),
-    ])
 }
 
 /// Each with its length before it.
@@ -42,17 +31,6 @@ pub(super) fn unpack(mut blob: &[u8]) -> Vec<Bytes> {
         blob = rest;
     }
     attachments
-}
-
-/// Milliseconds since 1970.
-pub(super) fn wall_clock() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    signed(u64::try_from(since.as_millis()).unwrap_or_default())
-}
-
-/// How long ago; nothing, when the clock has been put back meanwhile.
-pub(super) fn since(when: i64) -> Duration {
-    Duration::from_millis(unsigned(wall_clock().saturating_sub(when)))
 }
 
 pub(super) fn signed(number: u64) -> i64 {

@@ -1,14 +1,11 @@
 //! The journal's files: who may have them, what is in them, and how they are begun.
 
-use super::{
-    JournalError, Kept, Result,
-    codec::{signed, wall_clock},
-};
-use rusqlite::{Connection, OptionalExtension, config::DbConfig};
+use super::{JournalError, OpenError, Result, meta::Meta, rotten};
+use rusqlite::{Connection, config::DbConfig};
 use std::{
-    fs::{File, OpenOptions},
+    fs::{DirBuilder, File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
     sync::mpsc::{RecvTimeoutError, channel},
     thread,
@@ -16,29 +13,53 @@ use std::{
 };
 
 /// Layout of the tables; another one is begun afresh.
-const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 2;
+// In the log, what is read when it is opened comes before what may be long.
 const TABLES: &str = "
-    CREATE TABLE meta(epoch INTEGER NOT NULL, pruned INTEGER NOT NULL, last INTEGER NOT NULL, alive INTEGER NOT NULL,
-        gap INTEGER NOT NULL);
-    CREATE TABLE log(id INTEGER PRIMARY KEY, scope TEXT NOT NULL, event TEXT NOT NULL, body TEXT NOT NULL,
-        attachments BLOB, size INTEGER NOT NULL, crc INTEGER NOT NULL);
-    CREATE INDEX log_scope ON log(scope, id);
-    CREATE TABLE floor(scope TEXT PRIMARY KEY, id INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE meta(one INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, pruned INTEGER NOT NULL, gap INTEGER NOT NULL,
+        boot TEXT NOT NULL, clock INTEGER NOT NULL, wall INTEGER NOT NULL, crc INTEGER NOT NULL);
+    CREATE TABLE life(number INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, last INTEGER NOT NULL, crc INTEGER NOT NULL);
+    CREATE TABLE log(id INTEGER PRIMARY KEY, scope TEXT NOT NULL, size INTEGER NOT NULL, head INTEGER NOT NULL,
+        event TEXT NOT NULL, body TEXT NOT NULL, attachments BLOB, crc INTEGER NOT NULL);
+    CREATE TABLE floor(scope TEXT PRIMARY KEY, id INTEGER NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE session(member INTEGER PRIMARY KEY, lost INTEGER, record TEXT NOT NULL, crc INTEGER NOT NULL);
     CREATE TABLE history(room TEXT NOT NULL, id INTEGER NOT NULL, at INTEGER NOT NULL, body TEXT NOT NULL,
-        PRIMARY KEY(room, id)) WITHOUT ROWID;
+        crc INTEGER NOT NULL, PRIMARY KEY(room, id)) WITHOUT ROWID;
     CREATE INDEX history_at ON history(at);";
+/// Tables whose rows nothing else accounts for: that none is missing is seen by their pages.
+const UNCOUNTED: [&str; 4] = ["meta", "life", "floor", "session"];
 /// Longest wait for another process that is about to let go of the journal.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
-/// Takes the lock file, waiting a little for whoever is about to let go of it.
-///
-/// # Errors
-/// `WouldBlock`: another process has it. Else it cannot be used.
-pub(super) fn lock(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    if file.try_lock().is_ok() {
-        return Ok(file);
+
+/// The right to a journal: as long as it is held no other server has it.
+pub(in super::super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes it, for the journal at this path; makes its folder where there is none.
+    ///
+    /// # Errors
+    /// Another process has it, also after a little while where it may be `about_to_end`. Else it cannot be used.
+    pub(in super::super) fn take(path: &Path, about_to_end: bool) -> std::result::Result<Self, OpenError> {
+        let cannot = |error: io::Error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse(path.to_owned()),
+            _ => OpenError::cannot(path, error),
+        };
+        if let Some(dir) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(cannot)?;
+        }
+        let path = path.with_extension("lock");
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(cannot)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(_) if about_to_end => wait(file).map(|_file| Self { _file }).map_err(cannot),
+            Err(error) => Err(cannot(error.into())),
+        }
     }
+}
+
+fn wait(file: File) -> io::Result<File> {
     let (locked, wait) = channel();
     thread::spawn(move || {
         let result = file.lock().map(|()| file);
@@ -72,8 +93,11 @@ pub(in super::super) fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the file and sees that all of it can be read; an empty one is begun.
-pub(super) fn database(path: &Path, begin: Kept) -> Result<Connection> {
+/// Opens the file; an empty one is begun. Whether there was one.
+///
+/// # Errors
+/// It cannot; [`is_of_the_disk`] tells whose fault that is.
+pub(super) fn database(path: &Path, begin: &Meta) -> Result<(Connection, bool)> {
     touch(path).map_err(|_| rusqlite::Error::InvalidPath(path.to_owned()))?;
     let db = Connection::open(path)?;
     db.busy_timeout(Duration::from_secs(5))?;
@@ -87,30 +111,27 @@ pub(super) fn database(path: &Path, begin: Kept) -> Result<Connection> {
     if tables == 0 && version == 0 {
         db.execute_batch("BEGIN IMMEDIATE")?;
         db.execute_batch(TABLES)?;
-        let (epoch, last) = (signed(begin.epoch.0), signed(begin.last));
-        // Nothing of before is there.
-        db.execute("INSERT INTO meta VALUES(?,?,?,?,?)", [epoch, last, last, wall_clock(), last])?;
+        begin.write(&db)?;
         db.execute_batch(&format!("PRAGMA user_version={VERSION}; COMMIT"))?;
-    } else if version != VERSION {
-        return Err(rusqlite::Error::InvalidParameterName(format!(
-            "its layout is version {version}, not {VERSION}"
-        ))
-        .into());
+        return Ok((db, false));
     }
-    let meta = db
-        .query_row("SELECT count(*) FROM meta WHERE typeof(epoch)='integer'", [], |row| row.get::<_, i64>(0));
-    let gaps =
-        db.query_row("SELECT max(id)-min(id)+1-count(*) FROM log", [], |row| row.get::<_, Option<i64>>(0));
-    if meta.optional()?.unwrap_or(0) != 1 || gaps?.unwrap_or(0) != 0 {
-        return Err(JournalError::Rotten(0));
+    if version != VERSION {
+        return Err(JournalError::Version(version));
     }
-    Ok(db)
+    for table in UNCOUNTED {
+        let well: String = db.query_row(&format!("PRAGMA quick_check({table})"), [], |row| row.get(0))?;
+        if well != "ok" {
+            return Err(rotten(0));
+        }
+    }
+    Ok((db, true))
 }
 
 /// Whether the disk or the permissions are the trouble, rather than what the file holds.
 pub(super) fn is_of_the_disk(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode::{CannotOpen, DiskFull, PermissionDenied, ReadOnly, SystemIoFailure};
+    use rusqlite::ErrorCode::{CannotOpen, DiskFull, PermissionDenied, SystemIoFailure};
     let code = error.sqlite_error_code();
-    matches!(code, Some(CannotOpen | DiskFull | PermissionDenied | ReadOnly | SystemIoFailure))
+    // A file that could be opened for writing, and counts as read-only, is one that says so itself.
+    matches!(code, Some(CannotOpen | DiskFull | PermissionDenied | SystemIoFailure))
         || matches!(error, rusqlite::Error::InvalidPath(_))
 }

@@ -1,9 +1,11 @@
 //! The journal on a real disk, well and ill.
 
 use super::{checkpoints::checkpoint, *};
+use crate::chat::Standing;
 use bytes::Bytes;
+use proptest::prelude::*;
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     os::unix::fs::{FileExt, PermissionsExt},
     thread,
 };
@@ -14,13 +16,24 @@ fn text(text: &str) -> Body {
     Body::from_parts(format!("{{\"msg\":{text:?}}}"), Vec::new()).unwrap()
 }
 
+fn open_with(path: &Path, bounds: Bounds) -> (Journal, Vec<KeptSession>) {
+    // Held by nobody else here, and let go at once.
+    let lock = Lock::take(path, false).unwrap();
+    Journal::open(&lock, path, bounds, None).unwrap()
+}
+
 fn open(path: &Path) -> Journal {
-    Journal::open(path, BOUNDS, None).unwrap()
+    open_with(path, BOUNDS).0
+}
+
+fn read(journal: &Journal, room: &str) -> Result<Vec<u64>> {
+    let (rows, all) = journal.read(&[(scope_of_room(room), 0)], u64::MAX, (10_000, usize::MAX))?;
+    assert!(all);
+    Ok(rows.iter().map(|row| row.id).collect())
 }
 
 fn said(journal: &Journal, room: &str) -> Vec<u64> {
-    let rows = journal.read(&[scope_of_room(room)], 0, u64::MAX, 10_000).unwrap();
-    rows.iter().map(|row| row.id).collect()
+    read(journal, room).unwrap()
 }
 
 fn record() -> Record {
@@ -55,12 +68,13 @@ fn the_next_process_finds_what_the_last_one_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("deep/er/chat.sqlite");
     let kept = filled(&path);
-    let journal = open(&path);
-    assert_eq!(journal.kept(), kept);
+    let (journal, mut sessions) = open_with(&path, BOUNDS);
+    assert_eq!(journal.kept().last, kept.last);
+    assert_eq!(journal.kept().before, [Life { epoch: kept.epoch, last: 4 }]);
     assert_eq!(said(&journal, "r"), [1, 3, 4]);
-    let last = journal.read(&[scope_of_room("r")], 3, 4, 10).unwrap().remove(0);
+    let last = journal.read(&[(scope_of_room("r"), 3)], 4, (10, 1000)).unwrap().0.remove(0);
     assert_eq!(last.body.parts().1, [Bytes::from_static(b"\0\x01binary")]);
-    let session = journal.sessions().unwrap().remove(0);
+    let session = sessions.remove(0);
     assert_eq!((session.member, session.record), (7, record()));
     for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
         let entry = entry.unwrap();
@@ -72,12 +86,14 @@ fn the_next_process_finds_what_the_last_one_kept() {
 fn two_never_share_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chat.sqlite");
-    let first = open(&path);
-    assert!(matches!(Journal::open(&path, BOUNDS, None), Err(OpenError::InUse(_))));
+    let first = Lock::take(&path, true).unwrap();
+    for about_to_end in [false, true] {
+        assert!(matches!(Lock::take(&path, about_to_end), Err(OpenError::InUse(_))));
+    }
     // The one who waits gets it when the other lets go.
     let second = thread::spawn({
         let path = path.clone();
-        move || Journal::open(&path, BOUNDS, None).map(drop)
+        move || Lock::take(&path, true).map(drop)
     });
     drop(first);
     second.join().unwrap().unwrap();
@@ -100,34 +116,237 @@ fn whatever_has_happened_to_the_file_it_opens() {
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         harm(&file, file.metadata().unwrap().len());
         let mut journal = open(&path);
-        assert_ne!(journal.kept().epoch, before.epoch, "{what}: offsets of before mean nothing now");
+        assert_eq!(journal.kept().before, [], "{what}: offsets of before mean nothing now");
+        assert_ne!(journal.kept().epoch, before.epoch, "{what}");
         assert_eq!(said(&journal, "r"), [0u64; 0], "{what}");
         journal.append(1, &scope_of_room("r"), "chatting", &text("on we go")).unwrap();
         journal.commit(Instant::now()).unwrap();
     }
 }
 
+/// What a journal that was full of things says after some harm to its file: all of it, or that it cannot say.
+fn all_or_nothing(dir: &Path, whole: &[u8], harm: impl Fn(&mut Vec<u8>)) -> std::result::Result<(), String> {
+    let path = dir.join("harmed.sqlite");
+    remove(&path).unwrap();
+    let mut content = whole.to_vec();
+    harm(&mut content);
+    std::fs::write(&path, content).unwrap();
+    let lock = Lock::take(&path, false).unwrap();
+    let opened = Journal::open(&lock, &path, Bounds { messages: 300, ..BOUNDS }, None);
+    let (mut journal, sessions) = opened.map_err(|error| error.to_string())?;
+    if journal.kept().before.is_empty() {
+        return if sessions.is_empty() {
+            Ok(())
+        } else {
+            Err("sessions of a journal that was begun afresh".into())
+        };
+    }
+    let known: Vec<_> = sessions.iter().map(|kept| kept.member).collect();
+    if known != (1..=40).collect::<Vec<_>>() || sessions.iter().any(|kept| kept.record != record()) {
+        return Err(format!("sessions {known:?}"));
+    }
+    let last = journal.kept().last;
+    for room in 0..7 {
+        let scope = scope_of_room(&room.to_string());
+        if journal.floor(&scope) != floor_of(room) && last == 400 {
+            return Err(format!("floor {} of room {room}", journal.floor(&scope)));
+        }
+        let expect: Vec<u64> = (101..=last).filter(|id| id % 7 == room).collect();
+        match journal.read(&[(scope, 0)], u64::MAX, (1000, usize::MAX)) {
+            Err(_) => {}
+            Ok((rows, _)) => {
+                let ids: Vec<u64> = rows.iter().map(|row| row.id).collect();
+                if ids != expect || rows.iter().any(|row| row.body != message(row.id)) {
+                    return Err(format!("room {room}: {ids:?}"));
+                }
+            }
+        }
+    }
+    // Newcomers may be told less, but nothing else.
+    let told = journal.remembered("0", Duration::from_hours(24)).unwrap_or_default();
+    if told.iter().any(|told| (1..=3).all(|id| told.get() != message(id).parts().0)) {
+        return Err("the history".into());
+    }
+    // And it goes on, or says that it cannot.
+    let _ = journal.append(last + 1, &scope_of_room("0"), "chatting", &text("on we go"));
+    let _ = journal.commit(Instant::now() + Duration::from_secs(20));
+    Ok(())
+}
+
+/// The last id of the room among the first hundred, which are pruned.
+fn floor_of(room: u64) -> u64 {
+    (1..=100).rev().find(|id| id % 7 == room).unwrap()
+}
+
+fn message(id: u64) -> Body {
+    text(&format!("message {id} {}", "x".repeat(id as usize % 50)))
+}
+
+/// 400 messages in 7 rooms, of which 300 are left, 40 sessions, and a history.
+fn full(path: &Path) -> Vec<u8> {
+    let (mut journal, _) = open_with(path, Bounds { messages: 300, ..BOUNDS });
+    for id in 1..=400 {
+        journal.append(id, &scope_of_room(&(id % 7).to_string()), "chatting", &message(id)).unwrap();
+        journal.commit(Instant::now()).unwrap();
+    }
+    for id in 1..=3 {
+        journal.remember("0", id, &message(id), 3).unwrap();
+    }
+    for member in 1..=40 {
+        journal.keep(member, (member % 2 == 0).then_some(Duration::ZERO), &record()).unwrap();
+    }
+    journal.commit(Instant::now()).unwrap();
+    checkpoint(&journal.db, true).unwrap();
+    drop(journal);
+    std::fs::read(path).unwrap()
+}
+
 #[test]
-fn a_flipped_bit_is_an_error_and_never_a_message() {
+fn whatever_bit_is_flipped_it_is_an_error_and_never_a_message_nor_a_gap() {
+    let dir = tempfile::tempdir().unwrap();
+    let whole = full(&dir.path().join("chat.sqlite"));
+    all_or_nothing(dir.path(), &whole, |_| {}).unwrap();
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        cases: 64,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let flips = prop::collection::vec((0..whole.len(), 0u8..8), 1..4);
+    let held = runner.run(&flips, |flips| {
+        let harm = |content: &mut Vec<u8>| flips.iter().for_each(|(at, bit)| content[*at] ^= 1 << bit);
+        all_or_nothing(dir.path(), &whole, harm).map_err(TestCaseError::fail)
+    });
+    held.unwrap();
+    let held = runner.run(&(0..whole.len()), |len| {
+        all_or_nothing(dir.path(), &whole, |content| content.truncate(len)).map_err(TestCaseError::fail)
+    });
+    held.unwrap();
+}
+
+#[test]
+fn ids_that_were_lost_with_the_machine_are_not_mistaken_for_those_given_out_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chat.sqlite");
+    let before = filled(&path);
+    // Five messages more, which reach the disk no more than in part.
+    let mut journal = open(&path);
+    let lost = journal.kept().epoch;
+    let wal = path.with_extension("sqlite-wal");
+    let reached = std::fs::metadata(&wal).unwrap().len();
+    for id in 5..=9 {
+        journal.append(id, &scope_of_room("r"), "chatting", &text("lost")).unwrap();
+        journal.commit(Instant::now()).unwrap();
+    }
+    drop(journal);
+    OpenOptions::new().write(true).open(&wal).unwrap().set_len(reached).unwrap();
+    let mut journal = open(&path);
+    for id in 5..=20 {
+        journal.append(id, &scope_of_room("r"), "chatting", &text("said by others")).unwrap();
+    }
+    let kept = journal.kept();
+    let offset = |epoch, id| crate::server::recovery::offset::Offset { epoch, id }.to_string();
+    assert_eq!(kept.resume(Some(&offset(before.epoch, 4)), 0), Ok(4));
+    assert_eq!(kept.resume(Some(&offset(lost, 4)), 0), Ok(4));
+    assert!(kept.resume(Some(&offset(lost, 9)), 0).is_err(), "nobody knows what it has heard");
+    assert_eq!(kept.resume(Some(&offset(kept.epoch, 9)), 0), Ok(9));
+}
+
+#[test]
+fn a_life_is_remembered_for_as_long_as_a_quiet_room_may_need_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chat.sqlite");
+    let first = filled(&path);
+    for _ in 0..5 {
+        open(&path);
+    }
+    let kept = open(&path).kept();
+    assert_eq!(kept.before.len(), 6);
+    assert_eq!(kept.before[0], Life { epoch: first.epoch, last: 4 });
+}
+
+#[test]
+fn the_times_of_sessions_hold_whatever_is_done_to_the_clock() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chat.sqlite");
     filled(&path);
-    let content = std::fs::read(&path).unwrap();
-    let at = content.windows(5).position(|bytes| bytes == b"hello").unwrap();
-    let file = OpenOptions::new().write(true).open(&path).unwrap();
-    file.write_all_at(b"jello", at as u64).unwrap();
-    let journal = open(&path);
-    let rotten = [("r", 0u64), ("other", 0)]
-        .iter()
-        .any(|(room, from)| journal.read(&[scope_of_room(room)], *from, 10, 10).is_err());
-    assert!(rotten);
+    let mut journal = open(&path);
+    journal.forget(7).unwrap();
+    journal.keep(1, Some(Duration::from_secs(40)), &record()).unwrap();
+    journal.commit(Instant::now()).unwrap();
+    let hour = 3_600_000;
+    for put in [hour, -hour] {
+        // As if the wall clock had stood there when the process ended.
+        journal.meta.alive.wall -= put;
+        journal.meta.write(&journal.db).unwrap();
+        let (next, sessions) = open_with(&path, BOUNDS);
+        let ago = sessions[0].lost_ago;
+        assert!((Duration::from_secs(40)..Duration::from_secs(70)).contains(&ago), "{ago:?}");
+        journal = next;
+    }
+    // After a restart of the machine the wall clock is all there is.
+    let moment = Moment::now();
+    journal.meta.alive = Moment { boot: "another".into(), wall: moment.wall - 30_000, ..moment };
+    journal.meta.write(&journal.db).unwrap();
+    let ago = open_with(&path, BOUNDS).1[0].lost_ago;
+    assert!((Duration::from_secs(70)..Duration::from_secs(100)).contains(&ago), "{ago:?}");
+}
+
+#[test]
+fn words_do_not_outlive_the_window_by_much_while_others_talk() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chat.sqlite");
+    let mut journal = open(&path);
+    let start = Instant::now();
+    journal.append(1, &scope_of_room("r"), "chatting", &text("secret words")).unwrap();
+    journal
+        .keep(1, None, &Record { seats: vec![("secret words".into(), "kim".into(), 0)], ..record() })
+        .unwrap();
+    for second in 1..=180 {
+        journal.append(second + 1, &scope_of_room("r"), "chatting", &text("small talk")).unwrap();
+        if second == 60 {
+            journal.forget(1).unwrap();
+        }
+        journal.commit(start + Duration::from_secs(second)).unwrap();
+        assert!(journal.next_due() <= start + Duration::from_secs(second + 30));
+    }
+    drop(journal);
+    for file in std::fs::read_dir(dir.path()).unwrap() {
+        let file = file.unwrap();
+        let content = std::fs::read(file.path()).unwrap();
+        assert!(!content.windows(12).any(|bytes| bytes == b"secret words"), "{file:?}");
+    }
+}
+
+#[test]
+fn large_batches_and_smaller_bounds_are_kept_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chat.sqlite");
+    let (mut journal, _) = open_with(&path, Bounds { messages: 1000, ..BOUNDS });
+    let mut id = 0;
+    for _ in 0..20 {
+        for _ in 0..5000 {
+            id += 1;
+            journal.append(id, &scope_of_room("r"), "chatting", &text("x")).unwrap();
+        }
+        journal.commit(Instant::now()).unwrap();
+        assert!(journal.size().0 <= 1000, "{:?}", journal.size());
+    }
+    drop(journal);
+    // Bounds that have become smaller hold soon as well, and without anybody's saying anything.
+    let (mut journal, _) = open_with(&path, Bounds { messages: 100, ..BOUNDS });
+    assert!(journal.next_due() <= Instant::now());
+    for _ in 0..20 {
+        journal.commit(Instant::now()).unwrap();
+    }
+    assert_eq!(journal.size().0, 100);
+    assert!(journal.next_due() > Instant::now());
 }
 
 #[test]
 fn it_stays_in_its_bounds_and_knows_what_it_no_longer_has() {
     let dir = tempfile::tempdir().unwrap();
     let bounds = Bounds { messages: 100, ..BOUNDS };
-    let mut journal = Journal::open(&dir.path().join("chat.sqlite"), bounds, None).unwrap();
+    let (mut journal, _) = open_with(&dir.path().join("chat.sqlite"), bounds);
     let now = Instant::now();
     journal.append(1, &scope_of_room("quiet"), "chatting", &text("x")).unwrap();
     for id in 2..=1000 {
@@ -145,7 +364,7 @@ fn it_stays_in_its_bounds_and_knows_what_it_no_longer_has() {
     assert_eq!(journal.floor(&scope_of_room("quiet")), 0);
 
     let bounds = Bounds { bytes: 1 << 16, ..BOUNDS };
-    let mut journal = Journal::open(&dir.path().join("bytes.sqlite"), bounds, None).unwrap();
+    let (mut journal, _) = open_with(&dir.path().join("bytes.sqlite"), bounds);
     for id in 1..=1000 {
         journal.append(id, &scope_of_room("r"), "chatting", &text(&"x".repeat(1000))).unwrap();
         journal.commit(now).unwrap();
