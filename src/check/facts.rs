@@ -166,9 +166,9 @@ fn program(app: &App, command: &Command) -> Program {
         executable: path.as_ref().is_some_and(|path| access(path, Access::EXEC_OK).is_ok()),
         path,
         cwd_is_there: command.cwd.is_dir(),
-        changes_owner: owner
-            .as_ref()
-            .is_ok_and(|owner| owner.user.is_some_and(|user| user != geteuid().as_raw())),
+        changes_owner: owner.as_ref().is_ok_and(|owner| {
+            owner.user.as_ref().is_some_and(|user| user.uid.as_raw() != geteuid().as_raw())
+        }),
         owner: owner.err().map(|error| format!("{error:#}")),
     }
 }

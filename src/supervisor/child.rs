@@ -68,12 +68,15 @@ impl Child {
         let notices = Notices::bind(&notify_path)?;
         let held = version.held().context("its sockets were given up")?;
         let (go, its_go) = UnixStream::pair()?;
-        let mut command = version.command()?;
+        let mut command = version.command(&notify_path)?;
         command
             .envs(&version.app.env)
             .env("NOTIFY_SOCKET", &notify_path)
             .env_remove("LISTEN_PID")
             .env_remove("LISTEN_FDS")
+            // systemd's watchdog is the supervisor's, if anybody's.
+            .env_remove("WATCHDOG_USEC")
+            .env_remove("WATCHDOG_PID")
             .stdout(held.out.try_clone()?)
             .stderr(held.err.try_clone()?)
             .process_group(0);
@@ -88,9 +91,13 @@ impl Child {
         let named = format!("cannot run {}", command.get_program().display());
         let process = with_nofile(version.app.nofile, || Command::from(command).spawn())?.context(named)?;
         let pid = process.id().context("the child has no pid")?;
-        if let Some((nice, pid)) = version.app.nice.zip(pid_of(pid)) {
-            let set = setpriority_process(Some(pid), nice);
-            set.with_context(|| format!("nice = {nice} takes more rights than this supervisor has"))?;
+        if let Some((nice, process)) = version.app.nice.zip(pid_of(pid))
+            && let Err(error) = setpriority_process(Some(process), nice)
+        {
+            // It runs already, and must not without anybody who knows of it.
+            tree::kill(pid);
+            return Err(error)
+                .with_context(|| format!("nice = {nice} takes more rights than this supervisor has"));
         }
         Ok((Self { pid, process: Process::Own(Box::new(process)), notices, notify_path }, go))
     }

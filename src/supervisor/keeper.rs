@@ -24,6 +24,7 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 use std::{
+    ffi::CStr,
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, IoSliceMut, PipeReader, PipeWriter, Read, Write},
     mem::MaybeUninit,
@@ -54,6 +55,8 @@ const HANDED: usize = 4;
 const ERR: u32 = 5;
 /// Longest wait for another supervisor, when nobody is left and none said that it is over.
 const LINGER: Duration = Duration::from_secs(30);
+/// The keeper's name among the processes.
+pub(super) const NAME: &CStr = c"chatctl-keep";
 /// Said by a supervisor that has taken what it was handed.
 const TAKEN: u8 = b't';
 /// Said by a supervisor that needs the keeper no longer.
@@ -272,7 +275,7 @@ pub(crate) fn run(
     log: &Path,
     bounds: Bounds,
 ) -> Result<()> {
-    let _ = rustix::thread::set_name(c"chatctl-keep");
+    let _ = rustix::thread::set_name(NAME);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _context = runtime.enter();
     // It ends with those it keeps for, not with the signals that are meant for them.

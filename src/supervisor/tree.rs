@@ -62,6 +62,17 @@ pub(super) fn kill_strays(marker: &str) {
     }
 }
 
+/// Ends every child of this process and all below it, but for those called `spared`: nobody is left who they belong to.
+pub(super) fn kill_all(spared: &str) {
+    let name = |child: &u32| fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+    for stray in children(std::process::id()).into_iter().filter(|child| name(child).trim() != spared) {
+        kill(stray);
+        if let Some(stray) = pid(stray) {
+            let _ = kill_process(stray, Signal::KILL);
+        }
+    }
+}
+
 /// Reaps what was adopted and has ended: children of this process that `own` does not name.
 pub(super) fn reap(own: &[u32]) {
     for stray in children(std::process::id()).into_iter().filter(|child| !own.contains(child)) {

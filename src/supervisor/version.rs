@@ -7,11 +7,14 @@ use anyhow::{Context, Result};
 use nix::unistd::{Gid, Group, Uid, User};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Write,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::{fs::MetadataExt, process::CommandExt},
+        unix::{
+            fs::{MetadataExt, PermissionsExt, chown},
+            process::CommandExt,
+        },
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -116,18 +119,23 @@ impl Version {
     }
 
     /// What is to be executed: a chat server, or the program that is configured, with its arguments. The path is
-    /// taken while it still is the program that was checked, else the held file.
+    /// taken while it still is the program that was checked, else the held file. `notify` is where it says how far it
+    /// is, whoever it runs as.
     ///
     /// # Errors
-    /// There is no such user or group, or no descriptor left.
-    pub(super) fn command(&self) -> Result<Command> {
+    /// There is no such user or group, it cannot reach `notify`, or no descriptor is left.
+    pub(super) fn command(&self, notify: &Path) -> Result<Command> {
         let Some(own) = &self.app.command else { return self.server_command() };
         let [program, arguments @ ..] = own.argv.as_slice() else { anyhow::bail!("the command is empty") };
         let mut command = Command::new(program);
         command.args(arguments).current_dir(&own.cwd).stdin(Stdio::null());
         let owner = Owner::of(own)?;
-        owner.group.map(|group| command.gid(group));
-        owner.user.map(|user| command.uid(user));
+        owner.take(&mut command);
+        if let Err(error) = owner.let_in(notify)
+            && own.wait_ready
+        {
+            return Err(error);
+        }
         Ok(command)
     }
 
@@ -152,10 +160,10 @@ impl Version {
 
 /// Who a program runs as.
 pub(crate) struct Owner {
-    /// Its number.
-    pub(crate) user: Option<u32>,
-    /// The number of the group.
-    pub(crate) group: Option<u32>,
+    /// With home and shell.
+    pub(crate) user: Option<User>,
+    /// The group, if not the user's own.
+    pub(crate) group: Option<Gid>,
 }
 
 impl Owner {
@@ -173,6 +181,39 @@ impl Owner {
         });
         let (user, group) = (user.transpose()?, group.transpose()?);
         let group = group.or(user.as_ref().map(|user| user.gid));
-        Ok(Self { user: user.map(|user| user.uid.as_raw()), group: group.map(Gid::as_raw) })
+        Ok(Self { user, group })
+    }
+
+    /// Makes a program run as it, with what login(1) sets.
+    fn take(&self, command: &mut Command) {
+        self.group.map(|group| command.gid(group.as_raw()));
+        if let Some(user) = &self.user {
+            command.uid(user.uid.as_raw());
+            command.env("HOME", &user.dir).env("SHELL", &user.shell);
+            command.env("USER", &user.name).env("LOGNAME", &user.name);
+        }
+    }
+
+    /// Lets it say how far it is: the socket is its own, and the folders of the sockets let it pass. What else is in
+    /// them is for nobody else's eyes by itself.
+    fn let_in(&self, notify: &Path) -> Result<()> {
+        let Some(user) = &self.user else { return Ok(()) };
+        chown(notify, Some(user.uid.as_raw()), None)?;
+        for folder in notify.ancestors().skip(1).take(2) {
+            let mode = folder.metadata()?.mode();
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode | 0o011))?;
+        }
+        let passes = |folder: &&Path| {
+            let bit = |meta: &fs::Metadata| if meta.uid() == user.uid.as_raw() { 0o100 } else { 0o001 };
+            folder.metadata().is_ok_and(|meta| meta.mode() & bit(&meta) != 0)
+        };
+        match notify.ancestors().skip(3).find(|folder| !passes(folder)) {
+            Some(folder) => anyhow::bail!(
+                "{} cannot pass through {} to say that it is ready: choose another state_dir",
+                user.name,
+                folder.display()
+            ),
+            None => Ok(()),
+        }
     }
 }

@@ -1,7 +1,11 @@
 //! Programs that are no chat server, supervised like one.
 
 use crate::program::{Supervisor, chatctl, free_port, signal, stderr, until};
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    process::{Command, Stdio},
+};
 
 /// A supervisor of one program; waits until it is online.
 fn start(command: &str, keys: &str) -> Supervisor {
@@ -13,6 +17,10 @@ fn start(command: &str, keys: &str) -> Supervisor {
 
 fn log(supervisor: &Supervisor) -> String {
     fs::read_to_string(supervisor.path("state/logs/chatting.log")).unwrap_or_default()
+}
+
+fn is_keeper(pid: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "chatctl-keep")
 }
 
 fn is_alive(pid: &str) -> bool {
@@ -90,6 +98,82 @@ while :; do sleep 1; done
     until("the supervisor to be alone", || children().is_empty().then_some(()));
     assert!(chatctl(program.dir.path(), &["shutdown"]).status.success());
     assert!(program.ended().success());
+}
+
+#[test]
+fn a_program_of_another_user_says_how_far_it_is_and_is_at_home() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let script = r#"
+        const { execFileSync } = require("child_process");
+        console.log("I am", process.getuid(), process.env.USER, process.env.LOGNAME, process.env.HOME);
+        const say = `use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0); send(S, "READY=1", 0, sockaddr_un($ENV{NOTIFY_SOCKET})) or die $!`;
+        execFileSync("perl", ["-e", say], { stdio: "inherit" });
+        setInterval(() => {}, 1000);"#;
+    let script_file = folder.path().join("worker.js");
+    fs::write(&script_file, script).unwrap();
+    let supervisor = Supervisor::prepare("");
+    fs::set_permissions(supervisor.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let command = format!(
+        "state_dir = \"state\"\n[[app]]\nname = \"chatting\"\ncommand = [\"node\", {script_file:?}]\nuser = \"nobody\"\nwait_ready = true\ncwd = \"/\"\n"
+    );
+    fs::write(supervisor.path("chat.toml"), command).unwrap();
+    let supervisor = supervisor.launch();
+    until("its words", || log(&supervisor).contains("I am 65534 nobody nobody /nonexistent").then_some(()));
+    let mode = |name: &str| fs::metadata(supervisor.path(name)).unwrap().mode() & 0o777;
+    assert_eq!((mode("state/logs"), mode("state/control.sock")), (0o700, 0o600));
+    // Where it cannot pass, that is said.
+    fs::set_permissions(supervisor.dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let output = chatctl(supervisor.dir.path(), &["restart"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("nobody cannot pass through"), "{}", stderr(&output));
+}
+
+#[test]
+fn nothing_runs_that_could_not_be_started_as_it_should_be() {
+    let supervisor = Supervisor::prepare("");
+    let toml =
+        "state_dir = \"state\"\n[[app]]\nname = \"chatting\"\ncommand = [\"sleep\", \"600\"]\nnice = -5\n";
+    fs::write(supervisor.path("chat.toml"), toml).unwrap();
+    // Root in a user namespace may do less than root.
+    let mut inside = Command::new("unshare");
+    if !inside.args(["-r", "true"]).status().is_ok_and(|status| status.success()) {
+        return;
+    }
+    let mut process = Command::new("unshare")
+        .args(["-r", env!("CARGO_BIN_EXE_chatctl"), "supervise"])
+        .current_dir(supervisor.dir.path())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let app = until("it to have been tried twice", || {
+        supervisor.app().filter(|app| app["restarts"].as_u64() >= Some(2) && app["state"] == "waiting")
+    });
+    assert!(app["last_reason"].as_str().unwrap().contains("nice = -5 takes more rights"), "{app}");
+    let children = || {
+        let children = format!("/proc/{0}/task/{0}/children", process.id());
+        let children = fs::read_to_string(children).unwrap();
+        children.split_whitespace().filter(|pid| !is_keeper(pid)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    until("nothing to run", || children().is_empty().then_some(()));
+    signal(process.id(), "TERM");
+    assert!(process.wait().unwrap().success());
+}
+
+#[test]
+fn nothing_is_left_of_a_program_that_forks_away_when_the_supervisor_ends() {
+    let script =
+        r#"["sh", "-c", "(env -i setsid sh -c 'echo daemon $$; exec sleep 600' &); exec sleep 600"]"#;
+    let mut supervisor = start(script, "");
+    let daemon =
+        until("the daemon", || Some(log(&supervisor).split("| daemon ").nth(1)?.lines().next()?.to_owned()));
+    assert!(is_alive(&daemon));
+    assert!(chatctl(supervisor.dir.path(), &["shutdown"]).status.success());
+    assert!(supervisor.ended().success());
+    until("its end", || (!is_alive(&daemon)).then_some(()));
 }
 
 #[test]
