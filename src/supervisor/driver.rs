@@ -2,11 +2,12 @@
 //! apps it concerns, and goes on until all have stopped. It decides nothing: the machines do.
 
 use super::{
+    Counter,
     machine::{Event, State},
     memory::Sampler,
     quiet::Quiet,
     signals::{Signals, Wish},
-    tree,
+    state_dir, tree,
     unit::{Report, Unit, Workplace},
     watch::{self, Watched},
 };
@@ -67,6 +68,7 @@ pub(super) struct Driver {
     /// Changes of chat.toml.
     config_changes: Quiet,
     changes: mpsc::Sender<Change>,
+    counter: Counter,
     watcher: Option<Box<dyn Send>>,
     sampler: Sampler,
     started: Instant,
@@ -84,6 +86,7 @@ impl Driver {
         place: Arc<Workplace>,
         units: Vec<Unit>,
         changes: mpsc::Sender<Change>,
+        counter: Counter,
         background: bool,
     ) -> Result<Self, Failure> {
         let sampler = Sampler::new()
@@ -96,6 +99,7 @@ impl Driver {
             blind: None,
             config_changes: Quiet::default(),
             changes,
+            counter,
             watcher: None,
             sampler,
             started: Instant::now(),
@@ -140,6 +144,7 @@ impl Driver {
         self.units.retain(|unit| !(unit.leaving && unit.is(State::Stopped)));
         if self.units.len() < before && !self.stopping {
             self.come_and_go();
+            self.watch();
         }
         self.stopping && self.units.iter().all(|unit| unit.is(State::Stopped))
     }
@@ -148,7 +153,23 @@ impl Driver {
         self.units.iter().filter_map(Unit::wake_at).chain(self.config_changes.wake_at()).min()
     }
 
+    /// Makes the state directory anew if somebody has removed it: the apps take their sockets there.
+    fn settle_in(&mut self) {
+        if self.counter.path.exists() || self.stopping {
+            return;
+        }
+        let made = state_dir::create(&self.config.state_dir).map_err(anyhow::Error::from);
+        match made.and_then(|()| self.counter.open()) {
+            Ok(()) => {
+                tracing::warn!("the state directory was removed; it is made anew");
+                self.reload("the state directory was removed", |_, _| true);
+            }
+            Err(error) => tracing::error!("the state directory was removed: {error:#}"),
+        }
+    }
+
     fn told(&mut self, mut report: Report) {
+        self.settle_in();
         for unit in &mut self.units {
             match unit.told(report) {
                 Ok(()) => return,
@@ -245,7 +266,12 @@ impl Driver {
             }
             outcome
         };
-        names.into_iter().map(give).collect()
+        let outcomes = names.into_iter().map(give).collect();
+        if news {
+            // What came just now has been seen to by the order, and is to be watched from now on.
+            self.watch();
+        }
+        outcomes
     }
 
     fn stop(&mut self, why: &str) {

@@ -118,8 +118,7 @@ impl Machine {
     #[must_use]
     pub(super) fn step(&mut self, event: Event, now: Instant, chance: f64) -> Effects {
         match event {
-            Event::Start if self.state == State::Stopped => self.put_on_duty(Which::Good, now),
-            Event::Start => Vec::new(),
+            Event::Start => self.start(now),
             Event::Adopted => self.adopt(now),
             Event::Stop => self.stop(now),
             Event::StopNow => self.stop_now(now),

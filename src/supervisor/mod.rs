@@ -31,6 +31,7 @@ mod signals;
 mod sockets;
 mod state_dir;
 mod tree;
+mod trial;
 mod unit;
 mod unix;
 mod version;
@@ -42,7 +43,7 @@ pub(crate) use version::Owner;
 
 use crate::{
     config::Config,
-    control::{self, client::CONTROL},
+    control::{self, client::CONTROL, server::Ask},
     error::Failure,
 };
 use anyhow::Context;
@@ -50,10 +51,7 @@ use driver::{Driver, Incoming};
 use events::Events;
 use signals::Signals;
 use state_dir::StateDir;
-use std::{
-    os::unix::{fs::PermissionsExt, net::UnixListener},
-    sync::Arc,
-};
+use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use unit::{Unit, Workplace};
@@ -79,16 +77,15 @@ pub(crate) async fn run(config: Config, background: bool) -> Result<(), Failure>
     let place = Arc::new(Workplace::new(state.run(), events, reports)?);
     tree::adopt_orphans();
     let units = units(&config, &place)?;
-    let path = config.state_dir.join(CONTROL);
-    let listener = control_socket(&path).map_err(|error| Failure::usage(format_args!("{error:#}")))?;
     let done = CancellationToken::new();
-    control::server::start(listener, questions, state.run(), done.clone())
-        .map_err(|error| Failure::failed(format_args!("cannot serve the control API: {error}")))?;
-    let keepers = place.keepers.clone();
-    let outcome = Driver::new(config, place, units, changes, background)?
+    let counter = Counter { path: config.state_dir.join(CONTROL), run: state.run(), questions, done };
+    counter.open().map_err(|error| Failure::usage(format_args!("{error:#}")))?;
+    let (keepers, path, done) = (place.keepers.clone(), counter.path.clone(), counter.done.clone());
+    let outcome = Driver::new(config, place, units, changes, counter, background)?
         .run(Incoming { signals, reported, changed, asked })
         .await;
     let _ = std::fs::remove_file(&path);
+    tree::kill_all(&keeper::NAME.to_string_lossy());
     // All that was written is in the logs when the keepers are gone.
     keepers.close();
     let _ = tokio::time::timeout(LAST_LINES, keepers.wait()).await;
@@ -117,9 +114,22 @@ fn units(config: &Config, place: &Arc<Workplace>) -> Result<Vec<Unit>, Failure> 
     Ok(units)
 }
 
-fn control_socket(path: &std::path::Path) -> anyhow::Result<UnixListener> {
-    let listener = unix::listener(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("cannot protect {}", path.display()))?;
-    Ok(listener)
+/// Where people ask.
+struct Counter {
+    path: PathBuf,
+    run: PathBuf,
+    questions: mpsc::Sender<Ask>,
+    /// Cancelled when there is nothing more to ask.
+    done: CancellationToken,
+}
+
+impl Counter {
+    /// Opens it, for its owner alone.
+    fn open(&self) -> anyhow::Result<()> {
+        let listener = unix::listener(&self.path)?;
+        std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o600))
+            .with_context(|| format!("cannot protect {}", self.path.display()))?;
+        let (questions, run, done) = (self.questions.clone(), self.run.clone(), self.done.clone());
+        control::server::start(listener, questions, run, done).context("cannot serve the control API")
+    }
 }

@@ -59,9 +59,6 @@ impl Driver {
         }
         let place = |unit: &Unit| config.apps.iter().position(|app| app.name == unit.name());
         self.units.sort_by_key(|unit| place(unit).unwrap_or(usize::MAX));
-        if !came.is_empty() {
-            self.watch();
-        }
         came
     }
 
@@ -101,6 +98,8 @@ impl Driver {
         for unit in
             self.units.iter_mut().filter(|unit| concerned(unit, &self.config) && !unit.is(State::Stopped))
         {
+            let earlier = format!("{}: ", unit.name());
+            self.problems.retain(|problem| !problem.starts_with(&earlier));
             if let Err(error) = unit.reload(&self.config, why) {
                 refused.push(format!("{}: {error:#}", unit.name()));
             }

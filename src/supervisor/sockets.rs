@@ -4,7 +4,6 @@ use super::unix;
 use crate::{control::client, listen};
 use anyhow::{Result, bail};
 use std::{
-    io,
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixListener,
     path::Path,
@@ -31,7 +30,9 @@ impl Doors {
             Err(error) => {
                 let own = open.iter().find(|(at, _)| error.is_taken() && at.port() == address.port());
                 let Some((own, _)) = own else { return Err(error.into()) };
-                bail!("{address} cannot be had beside {own}, which is still held: stop the app, and start it")
+                bail!(
+                    "{address} cannot be had beside {own}, which is let go of some seconds after `chatctl stop`"
+                )
             }
         }
     }
@@ -71,21 +72,22 @@ impl Sockets {
         Ok(Self { chat, control: unix::listener(&client::stats_socket(run, app))? })
     }
 
-    /// The same, for clients elsewhere.
+    /// The same for an app as it is now, as far as they are still what it needs.
     ///
     /// # Errors
     /// As [`Sockets::bind`].
-    pub(super) fn moved(&self, address: Option<SocketAddr>, doors: &Doors) -> Result<Self> {
-        let chat = address.map(|address| doors.open(address)).transpose()?;
-        Ok(Self { chat, control: self.control.try_clone()? })
-    }
-
-    /// The same sockets, once more.
-    ///
-    /// # Errors
-    /// There are no descriptors left.
-    pub(super) fn again(&self) -> io::Result<Self> {
-        Ok(Self { chat: self.chat.clone(), control: self.control.try_clone()? })
+    pub(super) fn renewed(
+        &self,
+        app: &str,
+        address: Option<SocketAddr>,
+        run: &Path,
+        doors: &Doors,
+    ) -> Result<Self> {
+        let there = self.is_at(address);
+        let chat = if there { self.chat.clone() } else { address.map(|at| doors.open(at)).transpose()? };
+        let path = client::stats_socket(run, app);
+        let control = if path.exists() { self.control.try_clone()? } else { unix::listener(&path)? };
+        Ok(Self { chat, control })
     }
 
     /// Whether it is here that clients are to connect.

@@ -93,7 +93,12 @@ fn pid_file(run: &Path, app: &str) -> PathBuf {
 
 /// Records a child, so that a later supervisor finds it should this one be killed.
 pub(super) fn record(run: &Path, app: &str, pid: u32) {
-    let written = born(pid).map(|born| fs::write(pid_file(run, app), format!("{pid} {born}\n")));
+    // Whole or not at all: on a full disk the one before is still there.
+    let write = |born: String| {
+        let (path, next) = (pid_file(run, app), run.join(format!("{app}.pid.next")));
+        fs::write(&next, format!("{pid} {born}\n")).and_then(|()| fs::rename(&next, path))
+    };
+    let written = born(pid).map(write);
     if let Some(Err(error)) = written {
         tracing::warn!(app, "cannot record the child's pid: {error}");
     }

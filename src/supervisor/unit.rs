@@ -3,20 +3,18 @@
 //! Here a machine's effects become deeds, and every event with its outcome is logged.
 
 use super::{
-    backoff::Policy,
     ceiling::Ceiling,
     child::{self, Child, News},
     cron::Schedule,
     events::Events,
-    keeper::{Bounds, Held, Place},
-    logs,
-    machine::{Effect, Event, Exit, Id, Machine, Number, Rules, State, Which},
+    keeper::Held,
+    machine::{Effect, Event, Exit, Id, Machine, State, Which},
     memory::Usage,
     orders::Order,
     probe::Answer,
     quiet::Quiet,
     sockets::{Doors, Sockets},
-    state_dir, tree,
+    state_dir, tree, trial,
     unix::Notice,
     version::Version,
 };
@@ -34,10 +32,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+/// A stopped app is often started again soon. For so long who connects waits for that; then nobody is to wait in vain.
+const OPEN: Duration = Duration::from_secs(5);
 
 /// What all units have in common.
 pub(super) struct Workplace {
@@ -95,6 +96,8 @@ pub(super) struct Unit {
     pub(super) refusal: Option<String>,
     /// The ceiling is lower than what it needs.
     pub(super) ceiling_too_low: bool,
+    /// When it lets go of its sockets, once it is stopped.
+    pub(super) closes: Option<Instant>,
     /// Why it is to be stopped, until that is written down.
     ending: Option<String>,
     /// Changes of its files.
@@ -102,7 +105,7 @@ pub(super) struct Unit {
     /// Changes of files that its server reads by itself.
     pub(super) rereads: Quiet,
     /// When it is restarted by the clock.
-    schedule: Option<Schedule>,
+    pub(super) schedule: Option<Schedule>,
     pub(super) key: u64,
     pub(super) ceiling: Ceiling,
     pub(super) place: Arc<Workplace>,
@@ -113,7 +116,7 @@ pub(super) struct Running {
     pub(super) pid: u32,
     pub(super) version: Arc<Version>,
     /// How long the log was before it.
-    log_began: u64,
+    pub(super) log_began: u64,
     pub(super) usage: Usage,
     pub(super) probed: Option<Answer>,
     pub(super) failures: u32,
@@ -133,7 +136,7 @@ impl Unit {
     pub(super) fn new(config: &Config, app: &App, place: &Arc<Workplace>) -> anyhow::Result<Self> {
         static UNITS: AtomicU64 = AtomicU64::new(1);
         let log_file = config.log_file(&app.name);
-        let keeps = keeps(&log_file, app, place);
+        let keeps = trial::keeps(&log_file, app, place);
         let (held, orphan) = match Held::adopt(keeps.clone(), &place.doors, &place.keepers) {
             Some(held) => (held, state_dir::left_behind(&place.run, &app.name)),
             None => {
@@ -150,14 +153,14 @@ impl Unit {
             Some(orphan) => Version::adopted(config, app, &place.program, held, orphan.pid)?,
             None if held.sockets.is_at(app.listen) => Version::new(config, app, &place.program, held)?,
             None => {
-                let sockets = held.sockets.moved(app.listen, &place.doors)?;
+                let sockets = held.sockets.renewed(&app.name, app.listen, &place.run, &place.doors)?;
                 let held = Held::new(sockets, keeps, &place.keepers)?;
                 Version::new(config, app, &place.program, held)?
             }
         };
         let mut unit = Self {
             leaving: false,
-            machine: Machine::new(rules(&good.app), Instant::now()),
+            machine: Machine::new(trial::rules(&good.app), Instant::now()),
             schedule: good.app.cron_restart.as_deref().and_then(Schedule::new),
             good: Arc::new(good),
             new: None,
@@ -167,6 +170,7 @@ impl Unit {
             refusal: None,
             ceiling_too_low: false,
             ending: None,
+            closes: None,
             changes: Quiet::default(),
             rereads: Quiet::default(),
             key: UNITS.fetch_add(1, Relaxed),
@@ -192,62 +196,6 @@ impl Unit {
         &self.good.app.name
     }
 
-    /// The newest version, whether it has proved itself or not.
-    pub(super) fn latest(&self) -> &Arc<Version> {
-        self.new.as_ref().unwrap_or(&self.good)
-    }
-
-    /// The app as its newest version has it.
-    pub(super) fn app(&self) -> &App {
-        &self.latest().app
-    }
-
-    /// Makes what `config` and the program's file are now the version that the next reload or restart tries, and
-    /// says which that is.
-    ///
-    /// # Errors
-    /// The new address or program cannot be had; everything stays as it was.
-    pub(super) fn prepare(&mut self, config: &Config, app: &App) -> anyhow::Result<Which> {
-        let keeps = keeps(&self.log_file, app, &self.place);
-        let latest = self.latest().held();
-        let fits = |held: &Arc<Held>| held.sockets.is_at(app.listen) && held.bounds() == keeps.bounds;
-        let held = match latest.iter().chain(&self.good.held()).find(|held| fits(held)) {
-            Some(held) => held.clone(),
-            None => {
-                let doors = &self.place.doors;
-                let sockets = match &latest {
-                    Some(held) if held.sockets.is_at(app.listen) => held.sockets.again()?,
-                    Some(held) => held.sockets.moved(app.listen, doors)?,
-                    None => Sockets::bind(&app.name, app.listen, &self.place.run, doors)?,
-                };
-                Held::new(sockets, keeps, &self.place.keepers)?
-            }
-        };
-        let version = Arc::new(Version::new(config, app, &self.place.program, held)?);
-        self.changes.clear();
-        let number = version.number;
-        if self.is(State::Stopped) {
-            // Nothing runs that would have to be protected.
-            (self.good, self.new) = (version, None);
-        } else {
-            self.new = Some(version);
-        }
-        self.obey();
-        // Who waits for an earlier version waits for what became of this one.
-        if let Some(order) = &mut self.order {
-            order.version = number;
-        }
-        Ok(Which::New(number))
-    }
-
-    /// The rules are those of the newest version.
-    fn obey(&mut self) {
-        let app = &self.latest().app;
-        let (rules, schedule) = (rules(app), app.cron_restart.as_deref().and_then(Schedule::new));
-        self.machine.set_rules(rules);
-        self.schedule = schedule;
-    }
-
     /// It is not to run any more.
     pub(super) fn stop(&mut self, why: &str) {
         self.ending = Some(why.to_owned());
@@ -271,7 +219,7 @@ impl Unit {
             self.tell(after, why);
         }
         if self.is(State::Stopped) {
-            self.good.let_go();
+            self.closes.get_or_insert(Instant::now() + OPEN);
             self.new = None;
         }
         self.settle_order();
@@ -290,43 +238,6 @@ impl Unit {
                 self.tell("not replaced", Some(format!("its successor {why}")));
             }
         }
-    }
-
-    fn keep(&mut self, number: Number) {
-        let its = |version: &&Arc<Version>| version.number == number;
-        let running = self.children.values().map(|child| &child.version);
-        if let Some(version) = running.chain(&self.new).find(its).cloned() {
-            self.good = version;
-        }
-        self.new.take_if(|new| new.number == number);
-        self.refusal = None;
-        self.tell("kept", None);
-        self.tried(number, &Ok("the new version is in force".to_owned()));
-    }
-
-    fn refuse(&mut self, number: Number, why: String) {
-        if self.new.take_if(|new| new.number == number).is_some() {
-            self.obey();
-        }
-        self.tell("refused", Some(why.clone()));
-        self.tried(number, &Err(format!("the new version {why}; the last good one serves")));
-        self.refusal =
-            Some(why).filter(|_| !matches!(self.machine.state(), State::Stopping(None) | State::Stopped));
-    }
-
-    /// Of a version that is not known to work, the last line that was written since it was started says more than its
-    /// exit code.
-    fn last_words(&self, id: Id) -> Option<String> {
-        let child = self.children.get(&id).filter(|child| child.version.number != self.good.number)?;
-        if self.log_length() <= child.log_began {
-            return None;
-        }
-        let line = logs::tail(&self.log_file, 1).ok()?.pop()?;
-        line.split_once(" err | ").map(|(_, words)| words.trim().to_owned())
-    }
-
-    fn log_length(&self) -> u64 {
-        std::fs::metadata(&self.log_file).map_or(0, |file| file.len())
     }
 
     /// The one place where what happens to an app is written down.
@@ -445,6 +356,7 @@ impl Unit {
             .into_iter()
             .chain(self.changes.wake_at())
             .chain(self.rereads.wake_at())
+            .chain(self.closes)
             .chain(schedule)
             .min()
     }
@@ -457,6 +369,10 @@ impl Unit {
         {
             let why = format!("cron_restart {}", schedule.text());
             self.step(Event::Reload(why, Which::Good));
+        }
+        if self.closes.take_if(|at| *at <= Instant::now()).is_some() && self.is(State::Stopped) {
+            self.good.let_go();
+            return;
         }
         self.step(Event::Tick);
     }
@@ -475,27 +391,6 @@ impl Unit {
 impl Drop for Unit {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(client::stats_socket(&self.place.run, self.name()));
-    }
-}
-
-fn keeps(log: &Path, app: &App, place: &Workplace) -> Place {
-    let bounds = Bounds { size: app.log_max_size, retain: app.log_retain };
-    Place { path: place.run.join(format!("{}.keep", app.name)), log: log.to_owned(), bounds }
-}
-
-fn rules(app: &App) -> Rules {
-    Rules {
-        policy: Policy {
-            initial: app.exp_backoff_restart_delay,
-            fixed: app.restart_delay,
-            max_restarts: app.max_restarts,
-        },
-        autorestart: app.autorestart,
-        stop_exit_codes: app.stop_exit_codes.clone(),
-        min_uptime: app.min_uptime,
-        listen_timeout: app.listen_timeout,
-        kill_timeout: app.kill_timeout,
-        stands_by: app.command.is_none(),
     }
 }
 

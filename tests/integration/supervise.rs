@@ -1,6 +1,6 @@
 //! `chatctl supervise` and `chatctl status`, as an operator meets them.
 
-use crate::program::{Supervisor, chatctl, config, free_port, handshake, signal, stderr, until};
+use crate::program::{Supervisor, chatctl, config, free_port, handshake, knocking, signal, stderr, until};
 use std::{
     fs,
     net::{SocketAddr, TcpListener, TcpStream},
@@ -86,6 +86,31 @@ fn links_that_lead_elsewhere_and_folders_that_come_later_count() {
     restarted(6, "later/deep/file changed");
     fs::remove_file(supervisor.path("later/deep/moved")).unwrap();
     restarted(7, "later/deep/moved changed");
+}
+
+#[test]
+fn a_folder_that_came_just_before_an_order_is_watched() {
+    let supervisor = Supervisor::start("watch = [\"public\"]\nwatch_delay = \"1s\"\nmin_uptime = \"100ms\"");
+    fs::create_dir(supervisor.path("public")).unwrap();
+    assert!(chatctl(supervisor.dir.path(), &["restart"]).status.success());
+    fs::write(supervisor.path("public/page.html"), "x").unwrap();
+    until("its restart", || (supervisor.app()?["last_reason"] == "public/page.html changed").then_some(()));
+}
+
+#[test]
+fn a_state_directory_that_was_removed_is_made_anew_and_nobody_is_refused() {
+    let supervisor = Supervisor::start("min_uptime = \"100ms\"");
+    let first = supervisor.child();
+    knocking(&[SocketAddr::from(([127, 0, 0, 1], supervisor.port))], || {
+        fs::remove_dir_all(supervisor.path("state")).unwrap();
+        let app = supervisor.restarted(1);
+        assert_eq!(app["last_reason"], "the state directory was removed", "{}", supervisor.log());
+    });
+    assert_ne!(supervisor.child(), first);
+    signal(supervisor.child(), "KILL");
+    supervisor.restarted(2);
+    let log = fs::read_to_string(supervisor.path("state/logs/chatting.log")).unwrap();
+    assert!(log.contains("listening on http://"), "{log}");
 }
 
 #[test]

@@ -3,6 +3,15 @@
 use super::*;
 
 impl Machine {
+    pub(super) fn start(&mut self, now: Instant) -> Effects {
+        if self.state != State::Stopped {
+            return Vec::new();
+        }
+        // What was before it was stopped is not held against it.
+        self.unstable = 0;
+        self.put_on_duty(Which::Good, now)
+    }
+
     pub(super) fn stop(&mut self, now: Instant) -> Effects {
         let mut effects = self.dismiss(now, Some("stopped before it had proved itself"));
         match self.state {
