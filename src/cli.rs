@@ -100,6 +100,9 @@ pub(crate) enum Command {
     /// Write the manual pages to a folder
     #[command(hide = true)]
     Man(Man),
+    /// Show who is told when something happens (the [[hook]] tables), and with --test try it
+    #[command(after_help = "Examples:\n  chatctl hooks\n  chatctl hooks --test")]
+    Hooks(Hooks),
     /// Keep an app's log and sockets; what the supervisor starts
     #[command(hide = true)]
     Keep(Keep),
@@ -143,6 +146,16 @@ pub(crate) struct Read {
     /// For machines: one JSON object a line
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `chatctl hooks`.
+#[derive(Debug, Args)]
+pub(crate) struct Hooks {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// Send each the event `test`, once, and say what came of it
+    #[arg(long)]
+    pub(crate) test: bool,
 }
 
 /// Where the configuration is.

@@ -1,13 +1,35 @@
-//! Where the commands' own log goes: standard error, levels by `RUST_LOG`.
+//! Where the commands' own log goes: standard error, as `[log]` says; levels also by `RUST_LOG`.
+//!
+//! What clients say and the ids by which they come back are secrets. chatctl itself writes messages only under the
+//! target [`MESSAGES`], and the libraries below it may write anything below a warning: both are left out, whatever
+//! `RUST_LOG` says, unless `[log] messages` allows them.
 
+use crate::config::{Log, LogFormat};
 use std::io::IsTerminal;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing::Level;
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
-/// Starts logging. `timed`: lines carry their time; not so under a supervisor, which puts its own before each.
-pub(super) fn start(timed: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log =
-        fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+/// The target under which messages are written.
+const MESSAGES: &str = "chatctl::messages";
+
+/// Starts logging. `timed`: lines carry their time; not so under a supervisor, which puts its own before each. JSON
+/// always does.
+pub(super) fn start(log: &Log, timed: bool) {
+    let messages = log.messages;
+    let discreet = filter_fn(move |what| {
+        let own = what.target().starts_with(env!("CARGO_PKG_NAME")) && what.target() != MESSAGES;
+        messages || own || *what.level() <= Level::WARN
+    });
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(log.level.as_str().to_lowercase()));
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = match (log.format, timed) {
+        (LogFormat::Json, _) => lines.json().flatten_event(true).with_current_span(false).boxed(),
+        (LogFormat::Text, true) => lines.boxed(),
+        (LogFormat::Text, false) => lines.without_time().boxed(),
+    };
     // A second start in one process keeps the first.
-    let _ = if timed { log.try_init().is_ok() } else { log.without_time().try_init().is_ok() };
+    let _ = tracing_subscriber::registry().with(lines.with_filter(discreet).with_filter(filter)).try_init();
 }

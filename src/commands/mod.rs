@@ -2,6 +2,7 @@
 
 mod act;
 mod check;
+mod hooks;
 mod init;
 mod keep;
 mod learn;
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
         Command::Schema => learn::schema(),
         Command::Completions(args) => learn::completions(&args),
         Command::Man(args) => learn::man(&args),
+        Command::Hooks(args) => hooks::run(&args),
         Command::Keep(args) => keep::run(&args, inherited),
     }
 }

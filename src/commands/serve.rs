@@ -9,8 +9,8 @@ use crate::{
 use std::process::ExitCode;
 
 pub(crate) fn run(args: &Serve, inherited: Inherited) -> Result<ExitCode, Failure> {
-    super::log::start(inherited.control.is_none());
     let config = load(args)?;
+    super::log::start(&config.server.log, inherited.control.is_none());
     let app = find(&config, args.app.as_deref())?;
     let Some(listen) = args.listen.or(app.listen) else {
         let problem = format!("{} is a program of its own: `chatctl supervise` runs it", app.name);

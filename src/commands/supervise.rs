@@ -14,7 +14,7 @@ pub(crate) fn run(args: &Supervise) -> Result<ExitCode, Failure> {
         // A session of its own: the terminal that started it may go.
         let _ = rustix::process::setsid();
     }
-    super::log::start(true);
+    super::log::start(&config.server.log, true);
     super::block_on(supervisor::run(config, args.background))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,7 @@
 mod apps;
 mod documented;
 mod limits;
+mod operations;
 mod origin;
 mod parse;
 mod read;
@@ -21,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use operations::{Deed, Hook, Log, LogFormat, Occasion};
 pub(crate) use origin::Origin;
 pub(crate) use read::{ConfigError, Problem};
 
@@ -45,9 +47,11 @@ pub(crate) struct Config {
     pub(crate) apps: Vec<App>,
     /// What every chat server shares.
     pub(crate) server: Server,
+    /// Who is told when something happens.
+    pub(crate) hooks: Vec<Hook>,
 }
 
-/// Settings of the chat servers (`[page]`, `[cors]`, `[chat]`, `[limits]`, `[recovery]`, `[history]`).
+/// Settings of the chat servers (`[page]`, `[cors]`, `[chat]`, `[limits]`, `[recovery]`, `[history]`, `[log]`).
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Server {
     /// The chat page.
@@ -66,6 +70,8 @@ pub(crate) struct Server {
     pub(crate) recovery: Recovery,
     /// What newcomers are told of what was said before.
     pub(crate) history: History,
+    /// What is written of what is done; the supervisor does as well.
+    pub(crate) log: Log,
 }
 
 /// `[recovery]`: how sessions survive a lost connection and a restart.

@@ -200,7 +200,7 @@ pub(super) fn timezone(value: &DeValue<'_>) -> Parsed<Option<jiff::tz::TimeZone>
 }
 
 /// What was there, and what should be.
-fn wanted(value: &DeValue<'_>, what: &str) -> String {
+pub(super) fn wanted(value: &DeValue<'_>, what: &str) -> String {
     match value {
         DeValue::String(text) => format!("{text:?} is not {what}"),
         DeValue::Integer(number) => format!("{number} is not {what}"),

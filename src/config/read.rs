@@ -4,7 +4,7 @@ use super::{
     Config, DEFAULT, History, Page, Recovery, Server,
     apps::apps,
     limits::{self, bytes, count},
-    parse,
+    operations, parse,
 };
 use crate::error::Failure;
 use std::{
@@ -325,8 +325,10 @@ fn config(file: &mut File<'_>, table: &DeTable<'_>, path: Option<PathBuf>, place
         top.take(file, "state_dir", places.around.state_dir(), |value| Ok(places.path(&parse::text(value)?)));
     let server = server(file, &mut top, places, &state_dir);
     let apps = apps(file, &mut top, places);
+    let names: Vec<String> = apps.iter().map(|app| app.name.clone()).collect();
+    let hooks = operations::hooks(file, &mut top, &names);
     top.finish(file);
-    Config { path, text: file.text.to_owned(), state_dir, apps, server }
+    Config { path, text: file.text.to_owned(), state_dir, apps, server, hooks }
 }
 
 fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>, state_dir: &Path) -> Server {
@@ -358,7 +360,8 @@ fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>, state
         keep: section.take(file, "keep", Duration::from_hours(24), parse::positive),
     };
     section.finish(file);
-    Server { page, cors, auth, timezone, limits, exempt, recovery, history }
+    let log = operations::log(file, top);
+    Server { page, cors, auth, timezone, limits, exempt, recovery, history, log }
 }
 
 fn recovery(

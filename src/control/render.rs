@@ -182,6 +182,8 @@ mod tests {
             uptime_s: 93_784,
             restarts: 3,
             last_reason: Some("memory 312M over 300M".into()),
+            last_reason_class: Some("memory".into()),
+            restarts_by_class: [("memory".to_owned(), 3)].into(),
             memory_bytes: 12 << 20,
             memory_limit_bytes: Some(300 << 20),
             cpu_percent: 1.25,

@@ -114,6 +114,12 @@ pub(crate) struct AppStatus {
     pub(crate) restarts: u32,
     /// Why it was started again last.
     pub(crate) last_reason: Option<String>,
+    /// Of which kind that was: `crash`, `hang`, `not-ready`, `memory`, `rolled-back`, `file`, `config`, `asked` or `cron`.
+    #[serde(default)]
+    pub(crate) last_reason_class: Option<String>,
+    /// How often it was started again, by that kind.
+    #[serde(default)]
+    pub(crate) restarts_by_class: BTreeMap<String, u64>,
     /// Resident set.
     pub(crate) memory_bytes: u64,
     /// Its ceiling.
@@ -241,8 +247,25 @@ pub(crate) struct Happened {
     pub(crate) what: String,
     /// Why.
     pub(crate) why: Option<String>,
+    /// Of which kind that is; as `last_reason_class`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) class: Option<String>,
     /// Its child on duty then.
     pub(crate) pid: Option<u32>,
+}
+
+impl Happened {
+    /// It has just happened.
+    pub(crate) fn now(
+        app: &str,
+        what: &str,
+        why: Option<String>,
+        class: Option<&str>,
+        pid: Option<u32>,
+    ) -> Self {
+        let (app, what, class) = (app.to_owned(), what.to_owned(), class.map(str::to_owned));
+        Self { time: jiff::Timestamp::now().to_string(), app, what, why, class, pid }
+    }
 }
 
 /// Bytes for people, 1024-based as in chat.toml: `312M`, `9.5M`.

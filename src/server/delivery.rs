@@ -202,7 +202,7 @@ impl Delivery {
             Some(Err(BroadcastError::Socket(errors)))
                 if errors.iter().all(|e| matches!(e, SocketError::Closed)) => {}
             Some(Err(error)) => {
-                tracing::error!(%error, room = &**room, "a bug: a packet was not queued for everybody")
+                tracing::error!(%error, "a bug: a packet was not queued for everybody")
             }
             Some(Ok(())) => {}
             None => tracing::error!("a bug: a local broadcast did not finish"),
@@ -265,7 +265,11 @@ impl Delivery {
         loop {
             let Some(missed) = recovery.missed(member, &catch_up.rooms, catch_up.from, self.said) else {
                 // It was promised all of it: it has to begin afresh.
-                tracing::warn!(member, "cannot be told all it has missed: its connection is closed");
+                tracing::warn!(
+                    conn = peer.link.conn,
+                    member,
+                    "cannot be told all it has missed: its connection is closed"
+                );
                 peer.closed = true;
                 peer.link.cut();
                 self.behind.remove(&member);
@@ -311,7 +315,13 @@ fn close(peer: &mut Peer, slow: &TooSlow, stats: &Stats) {
         return; // went by itself meanwhile
     }
     let TooSlow { packets, bytes } = slow;
-    tracing::warn!(socket = %peer.socket.id, packets, bytes, "closed a client that does not keep up: its queue is full");
+    tracing::warn!(
+        conn = peer.link.conn,
+        member = peer.link.member(),
+        packets,
+        bytes,
+        "closed a client that does not keep up: its queue is full"
+    );
     stats.slow_closed.fetch_add(1, Relaxed);
     peer.link.cut();
 }

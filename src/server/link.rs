@@ -42,6 +42,8 @@ pub(super) trait ClosePolling: Send + Sync {
 
 /// One Engine.IO session as chatctl sees it; lives in the extensions of the request that socketioxide keeps.
 pub(super) struct Link {
+    /// Its number in the log: the session's own id is a secret, whoever has it can speak for the client.
+    pub(super) conn: u64,
     /// Who the client said it is.
     pub(super) identity: Identity,
     /// Engine.IO 3 (clients 2.x).
@@ -156,6 +158,7 @@ impl Living {
 impl Drop for Link {
     fn drop(&mut self) {
         self.living.recount(&mut lock(&self.counted), Counted::Not);
+        tracing::debug!(conn = self.conn, "forgotten");
     }
 }
 
@@ -207,7 +210,11 @@ impl Link {
         polling: Option<Box<Polling>>,
         living: Arc<Living>,
     ) -> Arc<Self> {
+        static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+        let conn = CONNECTIONS.fetch_add(1, Relaxed);
+        tracing::debug!(conn, eio3, polling = polling.is_some(), "opened");
         Arc::new(Self {
+            conn,
             identity,
             eio3,
             transport: AtomicU8::new(if polling.is_some() { POLLING } else { WEBSOCKET }),
@@ -322,6 +329,7 @@ impl Link {
         if *counted == Counted::Polling {
             self.living.recount(&mut counted, Counted::WebSocket);
         }
+        tracing::debug!(conn = self.conn, "upgraded");
     }
 
     /// Whether it is a WebSocket now.
@@ -333,7 +341,9 @@ impl Link {
     ///
     /// Never by Socket.IO's own disconnect, after which clients stay away.
     pub(super) fn cut(&self) {
-        self.cut.store(true, Release);
+        if !self.cut.swap(true, AcqRel) {
+            tracing::debug!(conn = self.conn, "cut");
+        }
         self.reader.wake();
         self.writer.wake();
         if let Some(polling) = &self.polling {
@@ -352,6 +362,7 @@ impl Link {
     /// The transport is gone.
     pub(super) fn close(&self) {
         self.closed.store(true, SeqCst);
+        tracing::debug!(conn = self.conn, "transport closed");
         self.wake_sequencer();
     }
 

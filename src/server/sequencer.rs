@@ -195,7 +195,11 @@ impl Sequencer {
             Command::Admit(claim, link, reply) => {
                 // Protocol 3 has no way to say who it was.
                 let rights = link.standing.rights();
-                link.admit(self.recovery.admit(&claim, !link.eio3, rights.as_deref()));
+                let admission = self.recovery.admit(&claim, !link.eio3, rights.as_deref());
+                drop(rights);
+                let (member, returns) = (admission.member, admission.from.is_some());
+                tracing::debug!(conn = link.conn, member, returns, claims = claim.pid.is_some(), "admitted");
+                link.admit(admission);
                 let _ = reply.send(());
             }
             Command::Arrived(socket, link) => self.arrive(socket, &link),
@@ -250,10 +254,12 @@ impl Sequencer {
                 old.cut();
                 self.chat.lost(member);
             }
+            tracing::debug!(conn = link.conn, member, "recovered");
             self.chat.back(member);
             let rooms = self.recovery.sessions.get(member).map(|session| session.rooms()).unwrap_or_default();
             self.steps.push(Step::Return { member, socket, link, from, rooms });
         } else {
+            tracing::debug!(conn = link.conn, member, "connected");
             self.recovery.arrived(member, pid, link.clone());
             let effects = self
                 .chat
@@ -290,6 +296,7 @@ impl Sequencer {
         if self.closing {
             return;
         }
+        tracing::trace!(target: "chatctl::messages", conn = link.conn, member, name, ?payload, "said");
         let result = Kind::named(&name).ok_or(Refusal::UnknownEvent).and_then(|kind| {
             let effects = {
                 let rights = link.standing.rights();
@@ -301,6 +308,7 @@ impl Sequencer {
         match result {
             Ok((kind, effects)) => {
                 self.stats.accepted.fetch_add(1, Relaxed);
+                tracing::trace!(conn = link.conn, member, event = name, "accepted");
                 let newcomer = kind == Kind::Join;
                 let last = self.follow_as(effects, newcomer, kind == Kind::Chat);
                 let id = last.filter(|_| kind == Kind::Chat);
@@ -309,7 +317,9 @@ impl Sequencer {
             Err(refusal) => {
                 self.stats.refused.fetch_add(1, Relaxed);
                 refusal.limit().into_iter().for_each(|limit| self.stats.turn_away(limit));
-                tracing::debug!(member, name, %refusal, "refused");
+                // What it called the event is its own text.
+                let event = Kind::named(&name).map_or("unknown", |_| name.as_str());
+                tracing::debug!(conn = link.conn, member, event, %refusal, "refused");
                 self.steps.push(refuse(member, &name, &refusal, ack));
             }
         }
@@ -319,6 +329,7 @@ impl Sequencer {
     fn gone(&mut self, link: Arc<Link>, for_good: bool) {
         let member = link.member();
         let current = self.is_current(member, &link);
+        tracing::debug!(conn = link.conn, member, for_good, current, "gone");
         if !current && link.take_admission().is_some() {
             self.early.remove(&member);
         }

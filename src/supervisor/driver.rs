@@ -3,7 +3,7 @@
 
 use super::{
     Counter,
-    machine::{Event, State},
+    machine::{Class, Event, Reason, State},
     memory::Sampler,
     quiet::Quiet,
     signals::{Signals, Wish},
@@ -116,7 +116,8 @@ impl Driver {
         tracing::info!(pid = std::process::id(), config = ?self.config.path, "supervising {} apps", self.units.len());
         self.watch();
         self.all(|| Event::Start);
-        self.reload("what was taken over is not what is there now", Unit::is_outdated);
+        let outdated = Reason::new(Class::Config, "what was taken over is not what is there now");
+        self.reload(&outdated, Unit::is_outdated);
         let mut sampling = interval(SAMPLE_EVERY);
         sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_done() {
@@ -162,7 +163,7 @@ impl Driver {
         match made.and_then(|()| self.counter.open()) {
             Ok(()) => {
                 tracing::warn!("the state directory was removed; it is made anew");
-                self.reload("the state directory was removed", |_, _| true);
+                self.reload(&Reason::new(Class::Config, "the state directory was removed"), |_, _| true);
             }
             Err(error) => tracing::error!("the state directory was removed: {error:#}"),
         }
@@ -210,7 +211,7 @@ impl Driver {
             Wish::Reload => {
                 self.chat_toml_changed(true);
                 if self.problems.is_empty() {
-                    self.reload("SIGHUP", |_, _| true);
+                    self.reload(&Reason::new(Class::Asked, "SIGHUP"), |_, _| true);
                 }
             }
             Wish::Reopen => {
@@ -218,7 +219,8 @@ impl Driver {
             }
             Wish::Reap => {
                 let children = self.units.iter().flat_map(|unit| unit.children.values());
-                tree::reap(&children.map(|child| child.pid).collect::<Vec<_>>());
+                let own = children.map(|child| child.pid).chain(self.place.hooks.children());
+                tree::reap(&own.collect::<Vec<_>>());
             }
         }
     }
@@ -310,7 +312,8 @@ impl Driver {
             self.watch();
         }
         for (app, what) in changed {
-            self.reload(&format!("{what} changed"), |unit, _| unit.name() == app);
+            let why = Reason::new(Class::File, format!("{what} changed"));
+            self.reload(&why, |unit, _| unit.name() == app);
         }
         for unit in self.units.iter_mut().filter(|unit| unit.wake_at().is_some_and(|at| at <= now)) {
             unit.tick();

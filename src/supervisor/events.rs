@@ -2,7 +2,6 @@
 
 use super::{keeper::Bounds, logs::Rotating};
 use crate::control::types::Happened;
-use jiff::Timestamp;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -32,10 +31,8 @@ impl Events {
     }
 
     /// Adds one. What a full disk does not take is lost here, and still in the supervisor's own log.
-    pub(super) fn record(&self, app: &str, what: &str, why: Option<String>, pid: Option<u32>) {
-        let (app, what) = (app.to_owned(), what.to_owned());
-        let happened = Happened { time: Timestamp::now().to_string(), app, what, why, pid };
-        if let Ok(mut line) = serde_json::to_vec(&happened) {
+    pub(super) fn record(&self, happened: &Happened) {
+        if let Ok(mut line) = serde_json::to_vec(happened) {
             line.push(b'\n');
             let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).write(&line);
         }

@@ -3,13 +3,13 @@
 use super::{
     ceiling::{Limits, Verdict},
     child,
-    machine::{Event, Id, State, Which},
+    machine::{Class, Event, Id, Reason, State, Which},
     memory::Usage,
     probe::{self, Answer, Target},
     unit::{Report, Told, Unit},
 };
 use crate::{
-    config::{App, Ask},
+    config::{App, Ask, Occasion},
     control::{client, types::size},
 };
 use std::{path::Path, time::Instant};
@@ -53,8 +53,9 @@ impl Unit {
         let hung = answer.as_ref().err().filter(|_| running.failures >= limit && at_work && on_duty);
         let hung = hung.map(|error| format!("did not answer {} probes in a row: {error}", running.failures));
         running.probed = Some(answer);
+        self.look_at_health();
         if let Some(hung) = hung {
-            self.step(Event::Condemned(hung));
+            self.step(Event::Condemned(Reason::new(Class::Hang, hung)));
         }
     }
 
@@ -74,16 +75,19 @@ impl Unit {
         let too_low = verdict == Verdict::TooLow;
         if too_low && !self.ceiling_too_low {
             let why = format!("memory {is} is what it needs, and over the limit: a restart would not help");
-            self.tell("max_memory_restart is too low", Some(why));
+            let happened = self.tell("max_memory_restart is too low", Some(why), Some(Class::Memory));
+            self.place.hooks.call(Occasion::MemoryLimit, &happened);
         }
         self.ceiling_too_low = too_low;
         match verdict {
             Verdict::Fine | Verdict::TooLow => {}
             Verdict::Restart(limit) => {
-                self.step(Event::Reload(format!("memory {is} over {}", size(limit)), Which::Good));
+                let why = format!("memory {is} over {}", size(limit));
+                self.step(Event::Reload(Reason::new(Class::Memory, why), Which::Good));
             }
             Verdict::Kill(limit) => {
-                self.step(Event::Condemned(format!("memory {is} over the hard limit {}", size(limit))));
+                let why = format!("memory {is} over the hard limit {}", size(limit));
+                self.step(Event::Condemned(Reason::new(Class::Memory, why)));
             }
         }
     }

@@ -35,9 +35,11 @@
 //!   waits in a backoff is a restart.)
 
 mod course;
+mod reason;
 mod terms;
 mod wishes;
 
+pub(super) use reason::{Class, Reason};
 pub(super) use terms::{Effect, Event, Exit, Id, Number, Rules, State, Which};
 
 use std::time::{Duration, Instant};
@@ -60,7 +62,7 @@ pub(super) struct Machine {
     /// Children that are on their way out, and when to kill them.
     leaving: Vec<(Id, Instant)>,
     /// A reload that waits for the outcome of the one before.
-    pending: Option<(String, Which)>,
+    pending: Option<(Reason, Which)>,
     /// Successors of the good version in a row that did not make it, and when the next may be tried.
     in_vain: u32,
     rests_until: Option<Instant>,
@@ -68,7 +70,10 @@ pub(super) struct Machine {
     /// Unstable lives in a row.
     unstable: u32,
     restarts: u32,
-    reason: Option<String>,
+    reason: Option<Reason>,
+    /// How often it failed, whatever came of it, and how it did last, until it is stable again.
+    failures: u32,
+    failure: Option<Reason>,
 }
 
 #[derive(Debug)]
@@ -77,14 +82,14 @@ struct Duty {
     which: Which,
     since: Instant,
     /// Why it was killed, until it is gone.
-    verdict: Option<String>,
+    verdict: Option<Reason>,
 }
 
 #[derive(Debug)]
 struct Standby {
     id: Id,
     which: Which,
-    why: String,
+    why: Reason,
     /// It stands by; before, `due` is when it must.
     ready: bool,
     due: Instant,
@@ -111,6 +116,8 @@ impl Machine {
             unstable: 0,
             restarts: 0,
             reason: None,
+            failures: 0,
+            failure: None,
         }
     }
 
@@ -195,7 +202,22 @@ impl Machine {
 
     /// Why it was started again last.
     pub(super) fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
+        self.reason.as_ref().map(|reason| reason.text.as_str())
+    }
+
+    /// Of which kind that was.
+    pub(super) fn reason_class(&self) -> Option<Class> {
+        self.reason.as_ref().map(|reason| reason.class)
+    }
+
+    /// How often it failed, and how it did last, until it is stable again.
+    pub(super) fn failures(&self) -> (u32, Option<&Reason>) {
+        (self.failures, self.failure.as_ref())
+    }
+
+    /// It has been ready for long enough to count as well.
+    pub(super) fn is_stable(&self) -> bool {
+        self.state == State::Online && self.stable_at.is_none()
     }
 
     /// Whether it fails over and over.

@@ -17,10 +17,13 @@ mod driver;
 pub(crate) mod events;
 pub(crate) mod follow;
 mod health;
+pub(crate) mod hooks;
+mod http;
 pub(crate) mod keeper;
 pub(crate) mod logs;
 mod machine;
 mod memory;
+mod occasions;
 mod orders;
 mod probe;
 mod quiet;
@@ -76,15 +79,18 @@ pub(crate) async fn run(config: Config, background: bool) -> Result<(), Failure>
         .map_err(|error| Failure::usage(format_args!("cannot write the history: {error}")))?;
     let place = Arc::new(Workplace::new(state.run(), events, reports)?);
     tree::adopt_orphans();
+    place.hooks.set(&config.hooks);
     let units = units(&config, &place)?;
     let done = CancellationToken::new();
     let counter = Counter { path: config.state_dir.join(CONTROL), run: state.run(), questions, done };
     counter.open().map_err(|error| Failure::usage(format_args!("{error:#}")))?;
-    let (keepers, path, done) = (place.keepers.clone(), counter.path.clone(), counter.done.clone());
+    let (keepers, hooks) = (place.keepers.clone(), place.hooks.clone());
+    let (path, done) = (counter.path.clone(), counter.done.clone());
     let outcome = Driver::new(config, place, units, changes, counter, background)?
         .run(Incoming { signals, reported, changed, asked })
         .await;
     let _ = std::fs::remove_file(&path);
+    hooks.finish().await;
     tree::kill_all(&keeper::NAME.to_string_lossy());
     // All that was written is in the logs when the keepers are gone.
     keepers.close();

@@ -4,7 +4,7 @@
 //! a second stop waits for the same end.
 
 use super::{
-    machine::{Event, Id, Number, State, Which},
+    machine::{Class, Event, Id, Number, Reason, State, Which},
     unit::Unit,
 };
 use crate::{
@@ -92,10 +92,11 @@ impl Unit {
         let app = app.ok_or("chat.toml does not have it any more, or has it disabled".to_owned());
         let version = app.and_then(|app| self.prepare(config, app).map_err(|error| format!("{error:#}")));
         let version = version.map_err(Err)?;
+        let asked = Reason::new(Class::Asked, format!("asked to {action}"));
         Ok(match action {
             _ if state == State::Stopped => Event::Start,
-            Action::Reload => Event::Reload("asked to reload".to_owned(), version),
-            _ => Event::Restart(format!("asked to {action}"), version),
+            Action::Reload => Event::Reload(asked, version),
+            _ => Event::Restart(asked, version),
         })
     }
 

@@ -4,10 +4,13 @@
 
 use super::{
     driver::Driver,
-    machine::{Event, State},
+    machine::{Class, Event, Reason, State},
     unit::Unit,
 };
-use crate::config::{Config, Watch};
+use crate::{
+    config::{Config, Occasion, Watch},
+    control::types::Happened,
+};
 
 impl Driver {
     /// Reads chat.toml again and carries out what changed in it. `forced`: also for apps that do not watch it.
@@ -25,7 +28,8 @@ impl Driver {
             if app.watch == Watch::Off && !forced {
                 let app = unit.name();
                 tracing::info!(app, "chat.toml changed; it does not watch, `chatctl reload` takes it over");
-            } else if let Err(error) = unit.reload(&config, "chat.toml changed") {
+            } else if let Err(error) = unit.reload(&config, &Reason::new(Class::Config, "chat.toml changed"))
+            {
                 refused.push(format!("{}: {error:#}", unit.name()));
             }
         }
@@ -73,6 +77,7 @@ impl Driver {
             Err(error) => {
                 tracing::error!("chat.toml has problems; the apps go on as they are:\n{error}");
                 self.problems = error.to_string().lines().map(str::to_owned).collect();
+                self.call_hooks(&error.to_string());
                 return Err(self.problems.clone());
             }
         };
@@ -86,11 +91,12 @@ impl Driver {
             return Err(self.problems.clone());
         }
         self.config = config;
+        self.place.hooks.set(&self.config.hooks);
         Ok(())
     }
 
     /// Reloads an app whose files changed, or every app.
-    pub(super) fn reload(&mut self, why: &str, concerned: impl Fn(&Unit, &Config) -> bool) {
+    pub(super) fn reload(&mut self, why: &Reason, concerned: impl Fn(&Unit, &Config) -> bool) {
         if self.stopping {
             return;
         }
@@ -109,7 +115,15 @@ impl Driver {
 
     fn refuse(&mut self, problem: String) {
         tracing::error!("not reloaded: {problem}");
+        self.call_hooks(&problem);
         self.problems.push(problem);
+    }
+
+    /// chat.toml is not in force as it is.
+    fn call_hooks(&self, problem: &str) {
+        let happened = Happened::now("", "chat.toml refused", Some(problem.to_owned()), None, None);
+        self.place.events.record(&happened);
+        self.place.hooks.call(Occasion::ReloadFailed, &happened);
     }
 }
 
@@ -125,11 +139,11 @@ impl Unit {
         self.latest().agrees(config, app)
     }
 
-    fn reload(&mut self, config: &Config, why: &str) -> anyhow::Result<()> {
+    fn reload(&mut self, config: &Config, why: &Reason) -> anyhow::Result<()> {
         let app = config.enabled().find(|app| app.name == self.name());
         let Some(app) = app else { return Ok(()) };
         let version = self.prepare(config, app)?;
-        self.step(Event::Reload(why.to_owned(), version));
+        self.step(Event::Reload(why.clone(), version));
         Ok(())
     }
 }

@@ -25,6 +25,12 @@ impl Unit {
             uptime_s: self.machine.duty().map_or(0, |(_, since)| since.elapsed().as_secs()),
             restarts: self.machine.restarts(),
             last_reason: self.machine.reason().map(str::to_owned),
+            last_reason_class: self.machine.reason_class().map(|class| class.as_str().to_owned()),
+            restarts_by_class: self
+                .restarts_by
+                .iter()
+                .map(|(class, n)| (class.as_str().to_owned(), *n))
+                .collect(),
             memory_bytes: child.map_or(0, |child| child.usage.memory),
             memory_limit_bytes: app.max_memory_restart,
             cpu_percent: child.map_or(0.0, |child| (child.usage.cpu * 10.0).round() / 10.0),
@@ -46,7 +52,7 @@ impl Unit {
         }
     }
 
-    fn health(&self) -> Health {
+    pub(super) fn health(&self) -> Health {
         let probed = self.on_duty().and_then(|child| child.probed.as_ref());
         match self.machine.state() {
             State::Online | State::Reloading => match probed {

@@ -1,6 +1,6 @@
 //! Files that a server reads again by itself, without a restart: it is told when they change.
 
-use super::{child, unit::Unit, version::Version};
+use super::{child, machine::Class, unit::Unit, version::Version};
 use std::path::PathBuf;
 
 impl Version {
@@ -24,6 +24,6 @@ impl Unit {
                 None => child.outdated = true,
             }
         }
-        self.tell("told to read again", Some(format!("{what} changed")));
+        self.tell("told to read again", Some(format!("{what} changed")), Some(Class::File));
     }
 }

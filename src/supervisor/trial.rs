@@ -11,7 +11,7 @@ use super::{
     version::Version,
 };
 use crate::{
-    config::{App, Config},
+    config::{App, Config, Occasion},
     control::client,
 };
 use std::{path::Path, sync::Arc};
@@ -82,7 +82,7 @@ impl Unit {
         }
         self.new.take_if(|new| new.number == number);
         self.refusal = None;
-        self.tell("kept", None);
+        self.tell("kept", None, None);
         self.tried(number, &Ok("the new version is in force".to_owned()));
     }
 
@@ -90,7 +90,8 @@ impl Unit {
         if self.new.take_if(|new| new.number == number).is_some() {
             self.obey();
         }
-        self.tell("refused", Some(why.clone()));
+        let happened = self.tell("refused", Some(why.clone()), None);
+        self.place.hooks.call(Occasion::ReloadFailed, &happened);
         self.tried(number, &Err(format!("the new version {why}; the last good one serves")));
         self.refusal =
             Some(why).filter(|_| !matches!(self.machine.state(), State::Stopping(None) | State::Stopped));

@@ -7,9 +7,11 @@ use super::{
     child::{self, Child, News},
     cron::Schedule,
     events::Events,
+    hooks::Hooks,
     keeper::Held,
-    machine::{Effect, Event, Exit, Id, Machine, State, Which},
+    machine::{Class, Effect, Event, Exit, Id, Machine, Reason, State, Which},
     memory::Usage,
+    occasions::Look,
     orders::Order,
     probe::Answer,
     quiet::Quiet,
@@ -49,7 +51,9 @@ pub(super) struct Workplace {
     /// Where the children's news go.
     pub(super) reports: mpsc::Sender<Report>,
     /// What happened, for people to read later.
-    pub(super) events: Events,
+    pub(super) events: Arc<Events>,
+    /// Who is told of it.
+    pub(super) hooks: Hooks,
     /// Where clients connect.
     pub(super) doors: Doors,
     /// Watches over the keepers; done when the last one is.
@@ -62,7 +66,9 @@ impl Workplace {
     pub(super) fn new(run: PathBuf, events: Events, reports: mpsc::Sender<Report>) -> Result<Self, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::failed(format_args!("cannot find the chatctl program: {error}")))?;
-        Ok(Self { program, run, reports, events, doors: Doors::default(), keepers: TaskTracker::new() })
+        let events = Arc::new(events);
+        let (hooks, doors) = (Hooks::new(events.clone()), Doors::default());
+        Ok(Self { program, run, reports, events, hooks, doors, keepers: TaskTracker::new() })
     }
 }
 
@@ -92,8 +98,13 @@ pub(super) struct Unit {
     pub(super) log_file: PathBuf,
     /// What somebody asked for and waits for.
     pub(super) order: Option<Order>,
+    /// Its restarts, by the kind of reason.
+    pub(super) restarts_by: BTreeMap<Class, u64>,
     /// Why the last reload was refused, until one is not.
     pub(super) refusal: Option<String>,
+    /// It failed, or was degraded, and has not recovered.
+    pub(super) ailing: bool,
+    pub(super) degraded: bool,
     /// The ceiling is lower than what it needs.
     pub(super) ceiling_too_low: bool,
     /// When it lets go of its sockets, once it is stopped.
@@ -167,7 +178,10 @@ impl Unit {
             children: BTreeMap::new(),
             log_file,
             order: None,
+            restarts_by: BTreeMap::new(),
             refusal: None,
+            ailing: false,
+            degraded: false,
             ceiling_too_low: false,
             ending: None,
             closes: None,
@@ -188,7 +202,7 @@ impl Unit {
         self.step(Event::Adopted);
         let Some((id, _)) = self.machine.duty() else { return };
         self.attend(id, child, self.good.clone(), None);
-        self.tell("taken over", Some("an earlier supervisor left it behind".to_owned()));
+        self.tell("taken over", Some("an earlier supervisor left it behind".to_owned()), None);
         self.is_ready(id);
     }
 
@@ -205,19 +219,28 @@ impl Unit {
     /// Lets an event happen to it.
     pub(super) fn step(&mut self, event: Event) {
         let (before, restarts) = (self.machine.word(), self.machine.restarts());
+        let look = Look::at(&self.machine);
         tracing::debug!(app = self.name(), ?event);
         for effect in self.machine.step(event, Instant::now(), chance()) {
             self.perform(effect);
         }
         let after = self.machine.word();
-        if before != after || restarts != self.machine.restarts() {
-            let why = match (before, after) {
-                (_, "online") | ("stopping", "stopped") => None,
-                (_, "stopping" | "stopped") if self.ending.is_some() => self.ending.take(),
-                _ => self.machine.reason().map(str::to_owned),
-            };
-            self.tell(after, why);
+        let restarted = self.machine.restarts() - restarts;
+        let class = self.machine.reason_class();
+        if restarted > 0 {
+            *self.restarts_by.entry(class.unwrap_or(Class::Crash)).or_default() += u64::from(restarted);
         }
+        if before != after || restarted > 0 {
+            let (why, class) = match (before, after) {
+                (_, "online") | ("stopping", "stopped") => (None, None),
+                (_, "stopping" | "stopped") if self.ending.is_some() => {
+                    (self.ending.take(), Some(Class::Asked))
+                }
+                _ => (self.machine.reason().map(str::to_owned), class),
+            };
+            self.tell(after, why, class);
+        }
+        self.call_hooks(look);
         if self.is(State::Stopped) {
             self.closes.get_or_insert(Instant::now() + OPEN);
             self.new = None;
@@ -235,16 +258,9 @@ impl Unit {
             Effect::Kept(number) => self.keep(number),
             Effect::Refused(number, why) => self.refuse(number, why),
             Effect::NotReplaced(why) => {
-                self.tell("not replaced", Some(format!("its successor {why}")));
+                self.tell("not replaced", Some(format!("its successor {why}")), None);
             }
         }
-    }
-
-    /// The one place where what happens to an app is written down.
-    pub(super) fn tell(&self, what: &str, why: Option<String>) {
-        let pid = self.on_duty().map(|child| child.pid);
-        tracing::info!(app = self.name(), pid, why, "{what}");
-        self.place.events.record(self.name(), what, why, pid);
     }
 
     fn spawn(&mut self, id: Id, which: Which, go: bool) {
@@ -368,7 +384,7 @@ impl Unit {
             && schedule.is_due()
         {
             let why = format!("cron_restart {}", schedule.text());
-            self.step(Event::Reload(why, Which::Good));
+            self.step(Event::Reload(Reason::new(Class::Cron, why), Which::Good));
         }
         if self.closes.take_if(|at| *at <= Instant::now()).is_some() && self.is(State::Stopped) {
             self.good.let_go();

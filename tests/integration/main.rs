@@ -5,6 +5,7 @@
 mod apps;
 mod check;
 mod command;
+mod hooks;
 mod install;
 mod layers;
 mod learn;

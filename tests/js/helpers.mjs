@@ -68,7 +68,7 @@ export async function serve(t, profile = "local", extra = "") {
   const server = run(t, dir, ["serve"]);
   server.url = await until("the server to listen", () => {
     if (server.child.exitCode !== null) throw new Error(server.log);
-    return /listening on (https?:\S+)/.exec(server.log)?.[1];
+    return /listening on (https?:[^\s"]+)/.exec(server.log)?.[1];
   });
   server.port = new URL(server.url).port;
   return server;

@@ -41,8 +41,10 @@ fn every_key_is_documented_and_no_other() {
 fn what_is_shown_as_an_example_is_not_the_default() {
     let plain = Config { text: String::new(), ..Config::from_text(DEFAULT, None).unwrap() };
     let as_program = Config::from_text(&program(""), None).unwrap();
-    let examples: Vec<Key> =
-        documented::keys().into_iter().filter(|key| key.shown == Shown::Example).collect();
+    let examples: Vec<Key> = documented::keys()
+        .into_iter()
+        .filter(|key| key.shown == Shown::Example && key.section != "hook")
+        .collect();
     assert!(examples.len() > 8, "{examples:?}");
     for key in examples {
         let with = uncommented(&key);
@@ -51,6 +53,21 @@ fn what_is_shown_as_an_example_is_not_the_default() {
         let same = same || (with.apps == as_program.apps && key.name != "command");
         assert!(!same, "chat.toml:{}: {name} is the default: write it as #{name}", key.line, name = key.name);
     }
+}
+
+/// A whole `[[hook]]` is an example; what stands beside `on` and `command` in it are the defaults.
+#[test]
+fn the_example_of_a_hook_shows_the_defaults() {
+    let keys: Vec<Key> = documented::keys().into_iter().filter(|key| key.section == "hook").collect();
+    let hook = |keep: &dyn Fn(&str) -> bool| {
+        let lines = keys.iter().filter(|key| keep(&key.name));
+        let lines: String = lines.map(|key| format!("{} = {}\n", key.name, key.value)).collect();
+        Config::from_text(&format!("{}[[hook]]\n{lines}", text("", ("", ""), "", "")), None).unwrap().hooks
+    };
+    let plain = hook(&|name| ["on", "command"].contains(&name));
+    assert_eq!(hook(&|name| name != "url"), plain);
+    assert_ne!(hook(&|name| name != "command"), plain);
+    assert_eq!(keys.len(), 7, "{keys:?}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, Ordering::*},
+        atomic::{AtomicBool, AtomicU64, Ordering::*},
     },
     time::Duration,
 };
@@ -190,6 +190,7 @@ impl Edge {
             Some(Some(_)) => return refuse(3, "Bad request"),
             Some(None) => return refuse(1, "Session ID unknown"),
         };
+        tracing::debug!(request = requests(), conn = link.conn, upgrades, "websocket");
         let Ok(uri) = handshake.engine_uri().parse::<Uri>() else { return refuse(1, "Session ID unknown") };
         let upgraded = hyper::upgrade::on(&mut request);
         // The request, and with it hyper's buffer, goes here and not when the session ends.
@@ -202,7 +203,7 @@ impl Edge {
             };
             let head = Bytes::copy_from_slice(&parts.read_buf);
             let stream = EdgeStream::new(parts.io.into_inner(), head, link.clone(), upgrades);
-            let mut fresh = http::Request::new(());
+            let (mut fresh, conn) = (http::Request::new(()), link.conn);
             *fresh.uri_mut() = uri;
             if !upgrades {
                 fresh.extensions_mut().insert(link);
@@ -211,7 +212,7 @@ impl Edge {
                 Service::<(EdgeStream, http::Request<()>)>::call(&mut self.engine.clone(), (stream, fresh))
                     .await
             {
-                tracing::debug!(%error, "the engine refused an upgraded connection");
+                tracing::debug!(conn, %error, "the engine refused an upgraded connection");
             }
         });
         let headers = [
@@ -249,8 +250,15 @@ pub(super) async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> R
     })
 }
 
+/// A number for the request in the log.
+fn requests() -> u64 {
+    static REQUESTS: AtomicU64 = AtomicU64::new(1);
+    REQUESTS.fetch_add(1, Relaxed)
+}
+
 /// An Engine.IO error reply, as clients know them.
 fn refuse(code: u8, message: &str) -> Response {
+    tracing::debug!(request = requests(), message, "refused");
     let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
     (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }

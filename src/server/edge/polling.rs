@@ -1,6 +1,6 @@
 //! Long-polling at the edge: opens, GETs and POSTs of sessions that have no stream of their own.
 
-use super::{Edge, connect, frames, handshake::Handshake, refuse, turned_away};
+use super::{Edge, connect, frames, handshake::Handshake, refuse, requests, turned_away};
 use crate::server::link::{ClosePolling, Drain, Leave, Link, Polling, lock};
 use axum::{
     body::Body,
@@ -38,6 +38,7 @@ impl Edge {
         };
         // Without a link the session is gone, or a WebSocket from its start: the engine says which.
         let Some(link) = self.find(sid) else { return self.call(request).await };
+        tracing::trace!(request = requests(), conn = link.conn, method = %request.method(), "polled");
         match *request.method() {
             Method::GET => self.get(request, &link).await,
             Method::POST => self.post(request, &link).await,
@@ -55,6 +56,7 @@ impl Edge {
         let (gets, credit, leave) = (AtomicU32::new(0), Notify::new(), Leave::default());
         let polling = Polling { sid: OnceLock::new(), gets, credit, leave, edge };
         let link = self.link(&handshake, ticket, Some(Box::new(polling)));
+        tracing::debug!(request = requests(), conn = link.conn, "polling");
         let mut request = Request::new(Body::empty());
         let Ok(uri) = handshake.engine_uri().parse() else { return refuse(3, "Bad request") };
         *request.uri_mut() = uri;

@@ -85,8 +85,12 @@ impl Machine {
         self.unstable = if stable { 1 } else { self.unstable.saturating_add(1) };
         let meant = duty.verdict.is_none() && exit.code.is_some_and(|code| self.is_meant(code));
         let over = meant || (duty.verdict.is_none() && !self.rules.autorestart && duty.which == Which::Good);
-        let how = duty.verdict.unwrap_or(exit.how);
+        let how = duty.verdict.unwrap_or(Reason::new(Class::Crash, exit.how));
         self.reason = Some(how.clone());
+        if !meant {
+            self.failures += 1;
+            self.failure = Some(how.clone());
+        }
         if let Some(standby) = &mut self.standby {
             standby.why.clone_from(&how);
         }
@@ -95,8 +99,9 @@ impl Machine {
             Which::Good => {}
             Which::New(number) if meant => effects.push(Effect::Kept(number)),
             Which::New(number) => {
-                effects.push(Effect::Refused(number, how.clone()));
-                self.reason = Some(format!("the new version {how}; the last good one is back"));
+                effects.push(Effect::Refused(number, how.text.clone()));
+                let back = format!("the new version {how}; the last good one is back");
+                self.reason = Some(Reason::new(Class::RolledBack, back));
                 // What ended was not the good version: that one starts with a clean record.
                 self.unstable = 1;
             }
@@ -148,10 +153,11 @@ impl Machine {
         }
         if let Some(late) = self.standby.take_if(|standby| !standby.ready && standby.due <= now) {
             effects.push(self.see_off(late.id, now));
-            effects.extend(self.lost_standby(&late, self.never_ready(), now));
+            effects.extend(self.lost_standby(&late, self.never_ready().text, now));
         }
         if self.stable_at.take_if(|at| *at <= now).is_some() {
             self.unstable = 0;
+            self.failure = None;
             let proved = self.duty.as_mut().map(|duty| std::mem::replace(&mut duty.which, Which::Good));
             effects.extend(proved.and_then(|which| match which {
                 Which::Good => None,
@@ -178,7 +184,7 @@ impl Machine {
         }
     }
 
-    fn never_ready(&self) -> String {
-        format!("was not ready within {:?}", self.rules.listen_timeout)
+    fn never_ready(&self) -> Reason {
+        Reason::new(Class::NotReady, format!("was not ready within {:?}", self.rules.listen_timeout))
     }
 }

@@ -1,5 +1,6 @@
 //! What a machine is told, what it asks for, and where it is: the words its diagram is written in.
 
+use super::reason::Reason;
 use crate::supervisor::backoff::Policy;
 use std::time::Duration;
 
@@ -81,11 +82,11 @@ pub(in crate::supervisor) enum Event {
     /// It is to be stopped without waiting any longer.
     StopNow,
     /// It is to be stopped and started.
-    Restart(String, Which),
+    Restart(Reason, Which),
     /// A successor is to take over without a gap.
-    Reload(String, Which),
+    Reload(Reason, Which),
     /// The child on duty must not go on.
-    Condemned(String),
+    Condemned(Reason),
     /// A child has all it needs, and waits for its turn.
     StandsBy(Id),
     /// A child is at work.

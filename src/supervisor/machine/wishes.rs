@@ -76,7 +76,7 @@ impl Machine {
         self.duty.iter().map(|duty| Effect::Terminate(duty.id)).collect()
     }
 
-    pub(super) fn restart(&mut self, why: String, which: Which, now: Instant) -> Effects {
+    pub(super) fn restart(&mut self, why: Reason, which: Which, now: Instant) -> Effects {
         if which == Which::Good && self.is_on_trial() {
             return self.condemn(why, now);
         }
@@ -103,7 +103,7 @@ impl Machine {
         effects
     }
 
-    pub(super) fn reload(&mut self, why: String, which: Which, now: Instant) -> Effects {
+    pub(super) fn reload(&mut self, why: Reason, which: Which, now: Instant) -> Effects {
         match self.state {
             _ if which == Which::Good && self.is_on_trial() => self.condemn(why, now),
             State::Online | State::Reloading if !self.rules.stands_by => self.restart(why, which, now),
@@ -127,7 +127,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn condemn(&mut self, why: String, now: Instant) -> Effects {
+    pub(super) fn condemn(&mut self, why: Reason, now: Instant) -> Effects {
         let on_duty = matches!(
             self.state,
             State::Starting | State::Online | State::Reloading | State::Switching | State::Stopping(_)

@@ -1,0 +1,77 @@
+//! A little HTTP client: one connection, small answers.
+
+use anyhow::Result;
+use bytes::Bytes;
+use http::{StatusCode, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// No answer that is read is longer.
+const LONGEST: usize = 64 << 10;
+
+/// An HTTP connection; it ends when dropped.
+pub(super) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+    _driven: AbortOnDropHandle<()>,
+}
+
+impl Connection {
+    /// Over a stream to this machine.
+    ///
+    /// # Errors
+    /// It is closed.
+    pub(super) async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self> {
+        Self::named(stream, "chatctl".to_owned()).await
+    }
+
+    /// To where this URL is served.
+    ///
+    /// # Errors
+    /// It has no host, or nobody listens there.
+    pub(super) async fn to_url(url: &Uri) -> Result<Self> {
+        // Names in brackets are IPv6 addresses (RFC 3986, section 3.2.2).
+        let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+        let stream = TcpStream::connect((host, url.port_u16().unwrap_or(80))).await?;
+        let authority = url.authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or(""));
+        Self::named(stream, authority.unwrap_or_default().to_owned()).await
+    }
+
+    async fn named(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        host: String,
+    ) -> Result<Self> {
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let driven = tokio::spawn(async move { drop(connection.await) });
+        Ok(Self { sender, host, _driven: AbortOnDropHandle::new(driven) })
+    }
+
+    /// Asks, and waits for the whole answer.
+    ///
+    /// # Errors
+    /// The connection breaks, or the answer is too long.
+    pub(super) async fn exchange(
+        &mut self,
+        request: http::request::Builder,
+        content_type: &'static str,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes)> {
+        self.sender.ready().await?;
+        let request = request.header("host", &self.host).header("content-type", content_type);
+        let response = self.sender.send_request(request.body(Full::new(body))?).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LONGEST).collect().await;
+        Ok((status, body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes()))
+    }
+}
+
+/// Path and query of a URL.
+pub(super) fn path(url: &Uri) -> &str {
+    url.path_and_query().map_or("/", |path| path.as_str())
+}
