@@ -11,6 +11,7 @@ for program in chromium openssl fish zsh; do # the shells: for the tests of the 
   command -v "$program" >/dev/null || missing+=("$program")
 done
 command -v php >/dev/null || missing+=(php-cli) # for the example of the README
+command -v nft >/dev/null || missing+=(nftables iproute2) # for half-open connections
 if ((${#missing[@]})); then
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "tests/run.sh: missing: ${missing[*]}; install them, on Debian: sudo apt-get install ${missing[*]}" >&2

@@ -120,6 +120,57 @@ for (const client of MODERN) {
   }
 }
 
+for (const client of MODERN) {
+  test(`in several rooms at once, with binary messages, through ${client.label}: all of one's rooms, once, in order`, { timeout: 300_000 }, async (t) => {
+    const server = await supervise(t, "react", KEYS);
+    const rooms = ["a", "b", "c"];
+    const people = await Promise.all(Array.from({ length: 6 }, async (_, n) => {
+      const name = `n${n}`;
+      const socket = await connect(t, server, {}, client, { reconnectionDelay: 50, reconnectionDelayMax: 200 });
+      const own = rooms.filter((_, at) => at !== n % 3);
+      for (const idx of own) await ask(socket, "join_room", { idx, name, type: 1 });
+      return { socket, name, own };
+    }));
+    const sockets = people.map(({ socket }) => socket);
+    sockets.forEach((socket) => (socket.heard = []));
+    const where = [];
+    const accepted = new Set();
+    const talking = setInterval(() => {
+      const id = where.length;
+      const { socket, name, own } = people[id % people.length];
+      where.push(own[Math.floor(id / people.length) % 2]);
+      const msg = id % 5 ? id : Buffer.from([id >> 8, id & 255]);
+      socket.emit("chatting", { idx: where[id], name, msg }, ({ ok }) => ok && accepted.add(id));
+    }, 5);
+    t.after(() => clearInterval(talking));
+    for (const happens of NAMES) {
+      const already = where.length;
+      await until("some talk", () => where.length > already + 60);
+      const back = sockets.map((socket) => new Promise((done) => socket.once("connect", done)));
+      await BREAKS[happens](server, sockets);
+      await Promise.all(back);
+      assert.ok(sockets.every(({ recovered }) => recovered), happens);
+      await until("the server to be well", async () => (await server.status())?.state === "online");
+    }
+    clearInterval(talking);
+    for (const { socket, name, own } of people) {
+      for (const idx of own) await ask(socket, "chatting", { idx, name, msg: "the end" });
+    }
+    const texts = (socket) => socket.heard.filter(([event, { type }]) => event === "chatting" && type === "chat").map(([, { msg }]) => msg);
+    await until("the last words", () => sockets.every((socket) => texts(socket).filter((msg) => msg === "the end").length === 8));
+    const id = (msg) => (typeof msg === "number" ? msg : msg.readUInt16BE(0));
+    const heard = sockets.map((socket) => texts(socket).filter((msg) => msg !== "the end").map(id));
+    for (const room of rooms) {
+      const inRoom = heard.map((ids) => ids.filter((id) => where[id] === room));
+      const [first] = inRoom.filter((_, n) => people[n].own.includes(room));
+      for (const [n, ids] of inRoom.entries()) assert.deepEqual(ids, people[n].own.includes(room) ? first : [], `${people[n].name} in ${room}`);
+      assert.equal(new Set(first).size, first.length, "none twice");
+      assert.deepEqual([...accepted].filter((id) => where[id] === room && !first.includes(id)), [], "none that was accepted is missing");
+      assert.ok(first.length > 40, `${first.length} messages`);
+    }
+  });
+}
+
 test("who has heard nothing yet is told what was said since it joined", async (t) => {
   const server = await supervise(t, "web", KEYS);
   const [quiet, other] = await Promise.all(["quiet", "other"].map((name) => connect(t, server, { name, room: "r" })));
