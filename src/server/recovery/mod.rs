@@ -331,3 +331,6 @@ pub(super) struct Missed {
     /// Everything up to here has been looked at.
     pub(super) up_to: u64,
 }
+
+#[cfg(test)]
+mod tests;
