@@ -5,6 +5,7 @@
 //! JSON of both. `curl --unix-socket <state_dir>/control.sock http://chatctl/status` works as well.
 
 pub(crate) mod client;
+pub(crate) mod descriptors;
 pub(crate) mod render;
 pub(crate) mod server;
 pub(crate) mod types;

@@ -10,6 +10,7 @@
 
 use super::{
     doors::Ticket,
+    living::{Counted, Kind, Living},
     recovery::{Admission, Pid},
     standing::Standing,
 };
@@ -80,84 +81,16 @@ pub(super) struct Link {
     /// Only what began as polling has one.
     pub(super) polling: Option<Box<Polling>>,
     living: Arc<Living>,
-    counted: Mutex<Counted>,
+    counted: Counted,
     /// What it was let in by, and how fast it may be.
     pub(super) ticket: OnceLock<Ticket>,
     /// What its token allows, where tokens are asked for.
     pub(super) standing: Standing,
 }
 
-/// How many links are in the chat: admitted, and not gone.
-#[derive(Default)]
-pub(super) struct Living {
-    all: AtomicUsize,
-    polling: AtomicUsize,
-    /// Told when either comes to nothing.
-    none: Notify,
-}
-
-/// As what a link counts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Counted {
-    Not,
-    Polling,
-    WebSocket,
-}
-
-impl Living {
-    /// Waits until there are none.
-    pub(super) async fn none(&self) {
-        self.wait(&self.all).await;
-    }
-
-    /// Waits until none of them polls.
-    pub(super) async fn none_polling(&self) {
-        self.wait(&self.polling).await;
-    }
-
-    async fn wait(&self, count: &AtomicUsize) {
-        loop {
-            let told = self.none.notified();
-            tokio::pin!(told);
-            told.as_mut().enable();
-            if count.load(Acquire) == 0 {
-                return;
-            }
-            told.await;
-        }
-    }
-
-    fn add(&self, count: &AtomicUsize) {
-        count.fetch_add(1, AcqRel);
-    }
-
-    fn less(&self, count: &AtomicUsize) {
-        if count.fetch_sub(1, AcqRel) == 1 {
-            self.none.notify_waiters();
-        }
-    }
-
-    fn recount(&self, counted: &mut Counted, now: Counted) {
-        match now {
-            Counted::Polling => self.add(&self.polling),
-            Counted::Not | Counted::WebSocket => {}
-        }
-        if *counted == Counted::Not && now != Counted::Not {
-            self.add(&self.all);
-        }
-        if *counted == Counted::Polling {
-            self.less(&self.polling);
-        }
-        if *counted != Counted::Not && now == Counted::Not {
-            self.less(&self.all);
-        }
-        *counted = now;
-    }
-}
-
 impl Drop for Link {
     fn drop(&mut self) {
-        self.living.recount(&mut lock(&self.counted), Counted::Not);
+        self.living.recount(&mut lock(&self.counted), None);
         tracing::debug!(conn = self.conn, "forgotten");
     }
 }
@@ -237,7 +170,7 @@ impl Link {
             drain: AtomicU8::new(Drain::Not as u8),
             polling,
             living,
-            counted: Mutex::new(Counted::Not),
+            counted: Counted::default(),
             ticket: OnceLock::new(),
             standing: Standing::default(),
         })
@@ -252,9 +185,9 @@ impl Link {
         self.offering.store(admission.pid.is_some(), Release);
         *lock(&self.admission) = Some(admission);
         let mut counted = lock(&self.counted);
-        let kind = if self.is_websocket() { Counted::WebSocket } else { Counted::Polling };
-        if *counted == Counted::Not {
-            self.living.recount(&mut counted, kind);
+        let kind = if self.is_websocket() { Kind::WebSocket } else { Kind::Polling };
+        if counted.is_none() {
+            self.living.recount(&mut counted, Some(kind));
         }
     }
 
@@ -326,8 +259,8 @@ impl Link {
     pub(super) fn upgraded(&self) {
         let mut counted = lock(&self.counted);
         self.transport.store(WEBSOCKET, Release);
-        if *counted == Counted::Polling {
-            self.living.recount(&mut counted, Counted::WebSocket);
+        if *counted == Some(Kind::Polling) {
+            self.living.recount(&mut counted, Some(Kind::WebSocket));
         }
         tracing::debug!(conn = self.conn, "upgraded");
     }

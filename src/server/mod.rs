@@ -23,6 +23,7 @@ mod edge;
 mod http;
 mod link;
 pub(crate) mod listener;
+mod living;
 mod outbox;
 mod pace;
 mod page;

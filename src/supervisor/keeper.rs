@@ -17,17 +17,13 @@ use super::{
     sockets::{Doors, Sockets},
     unix,
 };
+use crate::control::descriptors;
 use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
 use std::{
     ffi::CStr,
     fs::{self, File, OpenOptions},
-    io::{self, IoSlice, IoSliceMut, PipeReader, PipeWriter, Read, Write},
-    mem::MaybeUninit,
+    io::{self, PipeReader, PipeWriter, Read, Write},
     net::TcpListener,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
@@ -49,8 +45,6 @@ use std::{
 use tokio::io::AsyncReadExt;
 use tokio_util::task::TaskTracker;
 
-/// The most a keeper hands over: the control socket, the reading ends of the two pipes, and where clients connect.
-const HANDED: usize = 4;
 /// The keeper's descriptor of the children's standard error.
 const ERR: u32 = 5;
 /// Longest wait for another supervisor, when nobody is left and none said that it is over.
@@ -240,15 +234,8 @@ fn writer(reader: &impl AsRawFd) -> io::Result<PipeWriter> {
 
 fn take(keeper: &UnixStream, place: Place, doors: &Doors) -> Result<Held> {
     keeper.set_read_timeout(Some(PATIENCE))?;
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0];
-    recvmsg(keeper, &mut [IoSliceMut::new(&mut byte)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let rights = |message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-        _ => None,
-    };
-    let mut fds = control.drain().filter_map(rights).flatten();
+    let (_, fds) = descriptors::receive(keeper, &mut [0])?;
+    let mut fds = fds.into_iter();
     let (Some(control), Some(out), Some(err), chat) = (fds.next(), fds.next(), fds.next(), fds.next()) else {
         anyhow::bail!("it sent something else");
     };
@@ -371,12 +358,9 @@ impl Handed {
         }
     }
 
-    fn give(&self, stream: &UnixStream) -> rustix::io::Result<usize> {
+    fn give(&self, stream: &UnixStream) -> io::Result<usize> {
         let mut fds = vec![self.control.as_fd(), self.readers[0].as_fd(), self.readers[1].as_fd()];
         fds.extend(self.chat.as_ref().map(AsFd::as_fd));
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDED))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        control.push(SendAncillaryMessage::ScmRights(&fds));
-        sendmsg(stream, &[IoSlice::new(b"k")], &mut control, SendFlags::empty())
+        descriptors::send(stream, b"k", &fds)
     }
 }

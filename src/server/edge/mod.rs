@@ -19,7 +19,8 @@ mod stream;
 use super::{
     cors,
     doors::{Doors, Full, Ticket},
-    link::{ClosePolling, Drain, Link, Living, Polling, lock},
+    link::{ClosePolling, Drain, Link, Polling, lock},
+    living::Living,
     source::Source,
     transport::Transport,
 };

@@ -1,0 +1,69 @@
+//! Who lives: how many links are in the chat, and how many of them poll. When the server stops it waits for them.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering::*},
+};
+use tokio::sync::Notify;
+
+/// How many links are in the chat: admitted, and not gone.
+#[derive(Default)]
+pub(super) struct Living {
+    all: AtomicUsize,
+    polling: AtomicUsize,
+    /// Told when either comes to nothing.
+    none: Notify,
+}
+
+/// As what a link counts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It polls.
+    Polling,
+    /// It is a WebSocket.
+    WebSocket,
+}
+
+/// As what a link counts just now; `None`: not at all.
+pub(super) type Counted = Mutex<Option<Kind>>;
+
+impl Living {
+    /// Waits until there are none.
+    pub(super) async fn none(&self) {
+        self.wait(&self.all).await;
+    }
+
+    /// Waits until none of them polls.
+    pub(super) async fn none_polling(&self) {
+        self.wait(&self.polling).await;
+    }
+
+    async fn wait(&self, count: &AtomicUsize) {
+        loop {
+            let told = self.none.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            if count.load(Acquire) == 0 {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// A link counts as something else from now on.
+    pub(super) fn recount(&self, counted: &mut Option<Kind>, now: Option<Kind>) {
+        let before = std::mem::replace(counted, now);
+        self.count(&self.polling, before == Some(Kind::Polling), now == Some(Kind::Polling));
+        self.count(&self.all, before.is_some(), now.is_some());
+    }
+
+    fn count(&self, count: &AtomicUsize, before: bool, now: bool) {
+        match (before, now) {
+            (false, true) => {
+                count.fetch_add(1, AcqRel);
+            }
+            (true, false) if count.fetch_sub(1, AcqRel) == 1 => self.none.notify_waiters(),
+            _ => {}
+        }
+    }
+}
