@@ -1,5 +1,16 @@
 //! What the client's WebSocket frames say to those who only look at their headers (RFC 6455, section 5.2): a pong,
-//! and why it closes.
+//! why it closes, and where a packet ends.
+//!
+//! What is not finished is kept: should another process go on with the connection, it reads it from its beginning. A
+//! packet is a message, with all its fragments, and the attachments that its text announces (Socket.IO protocol v5,
+//! `45<attachments>-`).
+
+use super::frames::attachments;
+
+/// An unfinished packet longer than this is not kept; its connection stays where it is.
+const LONGEST: usize = 8 << 20;
+/// As much of a text as says how many attachments follow.
+const PEEK: usize = 12;
 
 /// Follows the client's frames through any cuts between reads.
 #[derive(Debug, Default)]
@@ -7,10 +18,23 @@ pub(super) struct ClientFrames {
     /// The header, and of a Close frame its code.
     head: [u8; 16],
     have: u8,
-    /// Payload that is still to come.
+    /// Payload of this frame that went by, and that is still to come.
+    past: u64,
     left: u64,
     /// Frames since they were last counted.
     frames: u32,
+    /// More fragments of this message follow.
+    fragmented: bool,
+    /// It is a text, and this is how it begins.
+    text: bool,
+    peeked: [u8; PEEK],
+    peek: u8,
+    /// Attachments that are still to come.
+    attachments: u32,
+    /// What came of the unfinished packet in earlier reads.
+    unfinished: Vec<u8>,
+    /// It was too long to be kept.
+    lost: bool,
 }
 
 /// What was seen.
@@ -22,27 +46,38 @@ pub(super) struct Seen {
     pub(super) close: Option<u16>,
 }
 
-const PONG: u8 = 0xa;
+const TEXT: u8 = 0x1;
+const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
+const PONG: u8 = 0xa;
 
 impl ClientFrames {
     /// Looks at the next bytes.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Seen {
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
-        while let [first, rest @ ..] = bytes {
+        let (mut at, mut begun) = (0, 0);
+        while let Some(byte) = bytes.get(at) {
             if self.left > 0 {
-                let skip = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
-                self.left -= skip as u64;
-                bytes = &bytes[skip..];
-                continue;
+                let some = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - at);
+                self.look(&bytes[at..at + some]);
+                at += some;
+            } else {
+                self.head[usize::from(self.have)] = *byte;
+                self.have += 1;
+                at += 1;
+                if self.have < 2 || !self.complete(&mut seen) {
+                    continue;
+                }
             }
-            self.head[usize::from(self.have)] = *first;
-            self.have += 1;
-            bytes = rest;
-            if self.have >= 2 {
-                self.complete(&mut seen);
+            if self.left == 0 {
+                self.end_frame();
+            }
+            if self.is_between() {
+                begun = at;
+                (self.unfinished, self.lost) = (Vec::new(), false);
             }
         }
+        self.keep(&bytes[begun..]);
         seen
     }
 
@@ -51,38 +86,106 @@ impl ClientFrames {
         std::mem::take(&mut self.frames)
     }
 
-    /// Begins the payload when the header is there.
-    fn complete(&mut self, seen: &mut Seen) {
-        let (opcode, masked) = (self.head[0] & 0x0f, self.head[1] & 0x80 != 0);
+    /// What has come of a packet that is not finished; `None`: it is too long.
+    pub(super) fn unfinished(&mut self) -> Option<Vec<u8>> {
+        (!self.lost).then(|| std::mem::take(&mut self.unfinished))
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if self.lost || self.unfinished.len() + bytes.len() > LONGEST {
+            (self.unfinished, self.lost) = (Vec::new(), true);
+        } else if !bytes.is_empty() {
+            self.unfinished.extend_from_slice(bytes);
+        }
+    }
+
+    fn is_between(&self) -> bool {
+        self.have == 0 && self.left == 0 && !self.fragmented && self.attachments == 0
+    }
+
+    /// Begins the payload when the header is there; whether it is.
+    fn complete(&mut self, seen: &mut Seen) -> bool {
         let extended = match self.head[1] & 0x7f {
             126 => 2,
             127 => 8,
             _ => 0,
         };
-        let header = 2 + extended + if masked { 4 } else { 0 };
+        let header = 2 + extended + if self.is_masked() { 4 } else { 0 };
         if usize::from(self.have) < header {
-            return;
+            return false;
         }
         let len = match self.head[1] & 0x7f {
             126 => u64::from(u16::from_be_bytes([self.head[2], self.head[3]])),
             127 => self.head[2..].first_chunk().map_or(0, |len| u64::from_be_bytes(*len)),
             len => u64::from(len),
         };
+        let opcode = self.opcode();
+        let mut past = 0;
         // A control frame is short: its code follows the header at once.
         if opcode == CLOSE && extended == 0 && len >= 2 {
             if usize::from(self.have) < header + 2 {
-                return;
+                return false;
             }
-            let (mask, code) = (&self.head[2..], &self.head[header..]);
-            let byte = |at: usize| if masked { code[at] ^ mask[at] } else { code[at] };
-            seen.close = Some(u16::from_be_bytes([byte(0), byte(1)]));
-            self.left = len - 2;
-        } else {
-            self.left = len;
+            let code = &self.head[header..];
+            seen.close = Some(u16::from_be_bytes([self.unmasked(code[0], 0), self.unmasked(code[1], 1)]));
+            past = 2;
         }
+        if opcode == TEXT || opcode == BINARY {
+            (self.text, self.peek) = (opcode == TEXT, 0);
+        }
+        (self.have, self.past, self.left) = (0, past, len - past);
         seen.pong |= opcode == PONG;
-        self.have = 0;
         self.frames = self.frames.saturating_add(1);
+        true
+    }
+
+    /// Payload goes by.
+    fn look(&mut self, payload: &[u8]) {
+        if self.text && self.opcode() < CLOSE {
+            let room = PEEK - usize::from(self.peek);
+            for (at, byte) in (self.past..).zip(payload).take(room) {
+                self.peeked[usize::from(self.peek)] = self.unmasked(*byte, at);
+                self.peek += 1;
+            }
+        }
+        self.past += payload.len() as u64;
+        self.left -= payload.len() as u64;
+    }
+
+    fn end_frame(&mut self) {
+        if self.opcode() >= CLOSE {
+            return;
+        }
+        self.fragmented = self.head[0] & 0x80 == 0;
+        if self.fragmented {
+            return;
+        }
+        if self.text {
+            self.attachments = attachments(&self.peeked[..usize::from(self.peek)]).max(self.attachments);
+        } else {
+            self.attachments = self.attachments.saturating_sub(1);
+        }
+    }
+
+    fn opcode(&self) -> u8 {
+        self.head[0] & 0x0f
+    }
+
+    fn is_masked(&self) -> bool {
+        self.head[1] & 0x80 != 0
+    }
+
+    /// A byte of the payload, by its place in it.
+    fn unmasked(&self, byte: u8, at: u64) -> u8 {
+        if !self.is_masked() {
+            return byte;
+        }
+        let mask = match self.head[1] & 0x7f {
+            126 => 4,
+            127 => 10,
+            _ => 2,
+        };
+        byte ^ self.head[mask + (at % 4) as usize]
     }
 }
 
@@ -91,8 +194,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn frame(opcode: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
-        let mut frame = vec![0x80 | opcode];
+    fn part(first: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+        let mut frame = vec![first];
         match payload.len() {
             len @ 0..126 => frame.push(0x80 | len as u8),
             len => {
@@ -105,18 +208,51 @@ mod tests {
         frame
     }
 
+    fn frame(opcode: u8, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {
+        part(0x80 | opcode, payload, mask)
+    }
+
+    /// Whole packets, one after the other.
+    fn packets(mask: [u8; 4], text: &[u8]) -> Vec<Vec<u8>> {
+        vec![
+            frame(TEXT, text, mask),
+            frame(PONG, b"", mask),
+            [
+                part(TEXT, b"42[\"a", mask),
+                frame(PONG, b"between", mask),
+                part(0, text, mask),
+                part(0x80, b"\"]", mask),
+            ]
+            .concat(),
+            [frame(TEXT, b"452-[\"x\"]", mask), frame(BINARY, text, mask), frame(BINARY, b"", mask)].concat(),
+            frame(TEXT, b"3", mask),
+            frame(TEXT, b"", mask),
+            [frame(TEXT, b"461-7[]", mask), frame(PONG, b"", mask), frame(BINARY, b"x", mask)].concat(),
+            frame(BINARY, text, mask),
+            frame(CLOSE, &[3, 233, b'x'], mask),
+        ]
+    }
+
     proptest! {
-        /// However the stream is cut up, the same is seen.
+        /// However the stream is cut up, the same is seen, and what is kept is what has come of the packet under way.
         #[test]
         fn cuts_do_not_matter(mask in any::<[u8; 4]>(), text in prop::collection::vec(any::<u8>(), 0..300), cuts in prop::collection::vec(1usize..40, 1..60)) {
-            let stream = [frame(1, &text, mask), frame(PONG, b"", mask), frame(2, &text, mask), frame(CLOSE, &[3, 233, b'x'], mask)].concat();
-            let (mut frames, mut seen, mut rest) = (ClientFrames::default(), Seen::default(), &stream[..]);
+            // A text of chance must not announce attachments.
+            let packets = packets(mask, &[b"42".as_slice(), &text].concat());
+            let stream = packets.concat();
+            let (mut frames, mut seen, mut at) = (ClientFrames::default(), Seen::default(), 0);
             for cut in cuts.iter().cycle() {
-                if rest.is_empty() { break }
-                let (part, after) = rest.split_at((*cut).min(rest.len()));
-                let new = frames.feed(part);
+                if at == stream.len() { break }
+                let to = (at + cut).min(stream.len());
+                let new = frames.feed(&stream[at..to]);
                 seen = Seen { pong: seen.pong || new.pong, close: seen.close.or(new.close) };
-                rest = after;
+                at = to;
+                let mut begun = 0;
+                for packet in &packets {
+                    if begun + packet.len() > at { break }
+                    begun += packet.len();
+                }
+                prop_assert_eq!(&frames.unfinished[..], &stream[begun..at]);
             }
             prop_assert_eq!(seen, Seen { pong: true, close: Some(1001) });
         }
@@ -134,5 +270,14 @@ mod tests {
             !ClientFrames::default().feed(&frame(1, b"\x8a\x00", [0; 4])).pong,
             "payload is not looked at"
         );
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_kept() {
+        let mut frames = ClientFrames::default();
+        frames.feed(&frame(TEXT, b"459999-[]", [0; 4]));
+        let attachment = frame(BINARY, &[0; 60_000], [0; 4]);
+        (0..=LONGEST / attachment.len()).for_each(|_| drop(frames.feed(&attachment)));
+        assert!(frames.unfinished().is_none());
     }
 }

@@ -1,13 +1,20 @@
 //! WebSocket frames and Engine.IO payloads, looked at from outside: how many Socket.IO packets go by.
 //!
 //! Only what the sequencer queues is counted: events (`42`, `45`) and acknowledgements (`43`, `46`), one for each
-//! packet; its attachments, the engine's own packets and the CONNECT reply are not.
+//! packet, with its last attachment; the engine's own packets and the CONNECT reply are not.
 
 use std::borrow::Cow;
 
 /// Whether an Engine.IO text packet is one that the sequencer counted when it queued it.
 fn counts(packet: &[u8]) -> bool {
     matches!(packet, [b'4', b'2' | b'3' | b'5' | b'6', ..])
+}
+
+/// How many attachments this text says are to follow it; 0: none, or it is no binary event or acknowledgement.
+pub(super) fn attachments(packet: &[u8]) -> u32 {
+    let [b'4', b'5' | b'6', rest @ ..] = packet else { return 0 };
+    let Some(end) = rest.iter().position(|byte| *byte == b'-') else { return 0 };
+    std::str::from_utf8(&rest[..end]).ok().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 /// The frames in a run of whole, unmasked WebSocket frames (RFC 6455, section 5.2), as a server sends them.
@@ -24,7 +31,15 @@ pub(super) struct Frame<'a> {
 impl Frame<'_> {
     /// Whether it is a text, and all of it.
     pub(super) fn is_text(&self) -> bool {
-        self.whole.first().is_some_and(|head| head & 0x0f == 1)
+        self.has_opcode(1)
+    }
+
+    fn is_binary(&self) -> bool {
+        self.has_opcode(2)
+    }
+
+    fn has_opcode(&self, opcode: u8) -> bool {
+        self.whole.first().is_some_and(|head| head & 0x0f == opcode)
     }
 }
 
@@ -45,9 +60,27 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Counts the packets in such a run.
-pub(super) fn packets_in_frames(run: &[u8]) -> u64 {
-    Frames(run).filter(|frame| frame.is_text() && counts(frame.payload)).count() as u64
+/// Counts the packets that have gone by whole, in runs of frames that may come between a packet and its attachments.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    attachments: u32,
+}
+
+impl Outgoing {
+    /// Counts those that this run completes.
+    pub(super) fn count(&mut self, run: &[u8]) -> u64 {
+        let mut packets = 0;
+        for frame in Frames(run) {
+            if frame.is_text() && counts(frame.payload) {
+                self.attachments = attachments(frame.payload);
+                packets += u64::from(self.attachments == 0);
+            } else if frame.is_binary() && self.attachments > 0 {
+                self.attachments -= 1;
+                packets += u64::from(self.attachments == 0);
+            }
+        }
+        packets
+    }
 }
 
 /// Counts the packets in the body of an Engine.IO 4 polling reply: packets separated by 0x1e.
@@ -145,8 +178,10 @@ mod tests {
             (1, b"40{}"),
             (1, b"42[\"a\"]"),
             (1, b"43[]"),
-            (1, b"451-[\"b\"]"),
+            (1, b"452-[\"b\"]"),
             (2, b"42 attachment"),
+            (2, b"another"),
+            (2, b"of nobody"),
             (1, b"2"),
             (9, b"42"),
             (1, &[b'4'; 200]),
@@ -154,7 +189,10 @@ mod tests {
         ] {
             run.extend(frame(opcode, payload));
         }
-        assert_eq!(packets_in_frames(&run), 4);
+        assert_eq!(Outgoing::default().count(&run), 4);
+        let cuts: Vec<_> = Frames(&run).map(|frame| frame.whole).collect();
+        let mut outgoing = Outgoing::default();
+        assert_eq!(cuts.into_iter().map(|frame| outgoing.count(frame)).sum::<u64>(), 4);
         assert_eq!(packets_in_payload(b"42[1]\x1e2\x1e43[]\x1ebAAA=\x1e40"), 2);
         assert_eq!(packets_in_payload(b""), 0);
     }
@@ -182,7 +220,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_comes_it_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            packets_in_frames(&bytes);
+            Outgoing::default().count(&bytes);
             packets_in_payload(&bytes);
             mend_v3_payload(&bytes);
         }

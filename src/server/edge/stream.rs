@@ -8,7 +8,7 @@
 //! - Until the CONNECT reply has gone by, it is looked for in what is written; see [`super::connect`].
 //! - When the server stops, it says goodbye without loss; see [`EdgeStream::take_leave`].
 
-use super::{client_frames::ClientFrames, connect, frames};
+use super::{client_frames::ClientFrames, connect, frames::Outgoing};
 use crate::server::{
     link::{Drain, Link},
     transport::Transport,
@@ -33,6 +33,7 @@ pub(super) struct EdgeStream {
     /// Bytes seen while a polling session moves over; see [`EdgeStream::follow_upgrade`].
     upgrade: Option<u8>,
     client: ClientFrames,
+    outgoing: Outgoing,
     leave: Leave,
 }
 
@@ -61,8 +62,9 @@ const FAREWELLS: [u16; 2] = [1000, 1001];
 impl EdgeStream {
     /// Wraps a connection; `upgrade`: its session began as polling.
     pub(super) fn new(io: Transport, head: Bytes, link: Arc<Link>, upgrade: bool) -> Self {
-        let (tail, client, leave) = (Bytes::new(), ClientFrames::default(), Leave::Not);
-        Self { io, head, tail, link, upgrade: upgrade.then_some(0), client, leave }
+        let (tail, client, outgoing) = (Bytes::new(), ClientFrames::default(), Outgoing::default());
+        let upgrade = upgrade.then_some(0);
+        Self { io, head, tail, link, upgrade, client, outgoing, leave: Leave::Not }
     }
 
     /// Looks at what the client has sent.
@@ -201,7 +203,7 @@ impl AsyncWrite for EdgeStream {
             return Poll::Ready(Err(cut()));
         }
         if me.leave != Leave::Not {
-            me.link.sent(frames::packets_in_frames(buf));
+            me.link.sent(me.outgoing.count(buf));
             return Poll::Ready(Ok(buf.len()));
         }
         ready!(me.write_tail(cx))?;
@@ -209,7 +211,7 @@ impl AsyncWrite for EdgeStream {
             && let Some(run) = connect::in_frames(buf, &me.link)
         {
             me.tail = run.into();
-            me.link.sent(frames::packets_in_frames(buf));
+            me.link.sent(me.outgoing.count(buf));
             return match me.write_tail(cx) {
                 Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(buf.len())),
@@ -224,7 +226,7 @@ impl AsyncWrite for EdgeStream {
             me.tail = Bytes::copy_from_slice(&buf[written..]);
             me.link.stall(true);
         }
-        me.link.sent(frames::packets_in_frames(buf));
+        me.link.sent(me.outgoing.count(buf));
         Poll::Ready(Ok(buf.len()))
     }
 
