@@ -29,6 +29,7 @@ use crate::config::{Limits, Profile};
 use away::Away;
 use event::Request;
 use rooms::Rooms;
+use serde::{Deserialize, Serialize};
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
 /// A session, as the domain knows it.
@@ -37,7 +38,7 @@ pub(crate) type MemberId = usize;
 pub(crate) type RoomId = Arc<str>;
 
 /// Who a socket said it is in its handshake query; a part too long to be used is kept as that fact alone.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     /// The nickname.
     pub(crate) name: Given,
@@ -46,7 +47,7 @@ pub(crate) struct Identity {
 }
 
 /// A nickname or room id as a client gave it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Given {
     /// Not there, or empty.
     #[default]
@@ -330,6 +331,14 @@ impl Chat {
     /// Somebody of whom an earlier server knew: lost, until it comes back.
     pub(crate) fn restore(&mut self, member: MemberId, seats: Vec<Seat>, standing: Standing) {
         self.away.keep(member, seats, standing);
+    }
+
+    /// Somebody whose connection comes from another process, and who never was away: nobody is told.
+    pub(crate) fn board(&mut self, member: MemberId, seats: Vec<Seat>) {
+        self.away.end(member);
+        for (room, name) in seats {
+            self.rooms.join(member, room, name);
+        }
     }
 
     /// It is back: in its rooms again, and nobody is told.

@@ -3,10 +3,11 @@
 //! Without `[auth]` nobody has rights, and everybody may do everything, as in the replaced server.
 
 use super::{Given, Identity, Refusal, RoomId, Seat, event::Request};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// See the module.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rights {
     /// The one name it goes by.
     pub(crate) name: Arc<str>,
@@ -19,7 +20,7 @@ pub(crate) struct Rights {
 }
 
 /// Rooms that a token allows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Allowed {
     /// All there are.
     Any,

@@ -99,6 +99,9 @@ fn notes(page: &mut String, app: &AppStatus) {
     if let Some(trouble) = &app.recovery.trouble {
         let _ = writeln!(page, "{}: recovery is off, the chat goes on: {trouble}", app.name);
     }
+    if let Some(handover) = &app.handover {
+        let _ = writeln!(page, "{}: at its start: {handover}", app.name);
+    }
     if app.recovery.recovered > 0 || !app.recovery.refused.is_empty() {
         let _ = writeln!(page, "{}: {}", app.name, recovered(&app.recovery));
     }
@@ -199,6 +202,7 @@ mod tests {
             certificate: None,
             refused: None,
             recovery: Recovery::default(),
+            handover: None,
             memory_limit_too_low: false,
             last_lines: Vec::new(),
             log_file: "/x".into(),

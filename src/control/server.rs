@@ -114,6 +114,7 @@ async fn freshen(app: &mut AppStatus, run: PathBuf) {
         app.turned_away = stats.turned_away;
         app.certificate = stats.certificate;
         app.recovery = stats.recovery;
+        app.handover = stats.handover;
         app.health_reason = None;
         app.health_latency_ms = Some(client::millis(latency));
     }

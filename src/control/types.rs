@@ -29,6 +29,32 @@ pub(crate) struct Stats {
     /// How sessions survive.
     #[serde(default)]
     pub(crate) recovery: Recovery,
+    /// What it took over from the server before it; `null`: nothing, it began by itself.
+    #[serde(default)]
+    pub(crate) handover: Option<Handover>,
+}
+
+/// How a live handover went: part of [`Stats`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Handover {
+    /// Connections that came over, and noticed nothing.
+    pub(crate) connections: u64,
+    /// Clients that could not (polling, say): sent away without loss, to come back.
+    pub(crate) goodbyes: u64,
+    /// Clients whose connection was cut, to come back.
+    pub(crate) cut: u64,
+    /// Milliseconds in which nobody was served.
+    pub(crate) pause_ms: u64,
+}
+
+impl std::fmt::Display for Handover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { connections, goodbyes, cut, pause_ms } = self;
+        write!(
+            f,
+            "{connections} connections handed over, {goodbyes} sent away, {cut} cut, pause {pause_ms} ms"
+        )
+    }
 }
 
 impl Stats {
@@ -155,6 +181,9 @@ pub(crate) struct AppStatus {
     /// How its sessions survive.
     #[serde(default)]
     pub(crate) recovery: Recovery,
+    /// What it took over from the server before it.
+    #[serde(default)]
+    pub(crate) handover: Option<Handover>,
     /// Its ceiling is lower than what it needs: no restart would help.
     #[serde(default)]
     pub(crate) memory_limit_too_low: bool,

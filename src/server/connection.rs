@@ -28,7 +28,10 @@ use std::{
     },
     time::Duration,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Pause when the process is out of descriptors, so that it does not spin until some are free.
@@ -44,13 +47,47 @@ pub(super) struct Entrance {
     pub(super) stall_timeout: Duration,
 }
 
-/// Accepts connections until `stop`.
-pub(super) async fn accept(listener: TcpListener, entrance: Entrance, stop: CancellationToken) {
-    let entrance = Arc::new(entrance);
+/// An entrance by which clients come in.
+pub(super) struct Open {
+    entrance: Arc<Entrance>,
+    close: CancellationToken,
+    accepting: JoinHandle<TcpListener>,
+}
+
+/// One where nobody comes in: who connects waits.
+pub(super) struct Closed {
+    entrance: Arc<Entrance>,
+    listener: Option<TcpListener>,
+}
+
+impl Open {
+    fn at(listener: TcpListener, entrance: Arc<Entrance>) -> Self {
+        let close = CancellationToken::new();
+        let accepting = tokio::spawn(accept(listener, entrance.clone(), close.clone()));
+        Self { entrance, close, accepting }
+    }
+
+    /// Closes it.
+    pub(super) async fn close(self) -> Closed {
+        self.close.cancel();
+        // It ends only so: it does not panic, and nobody aborts it.
+        Closed { entrance: self.entrance, listener: self.accepting.await.ok() }
+    }
+}
+
+impl Closed {
+    /// Opens it again; `None`: it is lost.
+    pub(super) fn open(self) -> Option<Open> {
+        Some(Open::at(self.listener?, self.entrance))
+    }
+}
+
+/// Accepts connections until `close`; gives the listener back.
+async fn accept(listener: TcpListener, entrance: Arc<Entrance>, close: CancellationToken) -> TcpListener {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
+            () = close.cancelled() => return listener,
         };
         match accepted {
             Ok((stream, peer)) => {
@@ -70,6 +107,15 @@ pub(super) async fn accept(listener: TcpListener, entrance: Entrance, stop: Canc
 }
 
 impl Entrance {
+    /// Opens it at a listener.
+    ///
+    /// # Errors
+    /// The runtime does not take it.
+    pub(super) fn open_at(self, listener: std::net::TcpListener) -> io::Result<Open> {
+        listener.set_nonblocking(true)?;
+        Ok(Open::at(TcpListener::from_std(listener)?, Arc::new(self)))
+    }
+
     async fn serve(&self, stream: TcpStream, peer: IpAddr) -> io::Result<()> {
         let pass = match self.doors.connect(peer, self.proxies.trusts(peer)) {
             Ok(pass) => pass,

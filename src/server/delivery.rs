@@ -5,7 +5,8 @@
 //! rest. An event of an id goes to each member once, in the order of the ids, replayed or not.
 
 use super::{
-    link::Link,
+    handover::{Leaving, Traveller},
+    link::{Link, Stage},
     outbox::{Bounds, Peer, TooSlow},
     recovery::Recovery,
     sequencer::Credit,
@@ -60,6 +61,8 @@ pub(super) enum Step {
     Flush(oneshot::Sender<()>, Duration),
     /// The journal is closed.
     Closed(oneshot::Sender<()>),
+    /// Wait for what was sent to leave, let go of the journal, and say who can go to another process.
+    HandOver(oneshot::Sender<Leaving>, Duration),
 }
 
 /// See the module.
@@ -125,13 +128,41 @@ impl Delivery {
             }
             Step::Flush(reply, patience) => {
                 let deadline = Instant::now() + patience;
-                self.peers.values_mut().for_each(|peer| peer.wait_until_sent(deadline));
+                for peer in self.peers.values_mut() {
+                    peer.wait_until_sent(deadline);
+                }
                 let _ = reply.send(());
             }
             Step::Closed(reply) => {
                 let _ = reply.send(());
             }
+            Step::HandOver(reply, patience) => {
+                let travellers = self.travellers(Instant::now() + patience, recovery);
+                let _ = reply.send(Leaving { travellers, left: recovery.suspend() });
+            }
         }
+    }
+
+    /// Those that can go to another process: all that was said to them has left.
+    fn travellers(&mut self, deadline: Instant, recovery: &Recovery) -> Vec<(Arc<Link>, Traveller)> {
+        let said = self.said;
+        let traveller = |(member, peer): (&MemberId, &mut Peer)| {
+            if peer.closed || peer.link.stage() != Stage::Paused || !peer.wait_until_sent(deadline) {
+                return None;
+            }
+            let traveller = Traveller {
+                member: *member,
+                from: peer.catch_up.as_ref().map_or(said, |catch_up| catch_up.from),
+                record: recovery.record_of(*member)?,
+                identity: peer.link.identity.clone(),
+                eio3: peer.link.eio3,
+                modern: peer.link.is_modern(),
+                address: peer.link.ticket.get()?.address(),
+                rights: peer.link.standing.rights(),
+            };
+            Some((peer.link.clone(), traveller))
+        };
+        self.peers.iter_mut().filter_map(traveller).collect()
     }
 
     fn arrive(&mut self, member: MemberId, peer: Peer) {
@@ -262,7 +293,7 @@ impl Delivery {
             peer.catch_up = Some(catch_up);
             return;
         }
-        loop {
+        while catch_up.from < self.said {
             let Some(missed) = recovery.missed(member, &catch_up.rooms, catch_up.from, self.said) else {
                 // It was promised all of it: it has to begin afresh.
                 tracing::warn!(
@@ -286,9 +317,6 @@ impl Delivery {
                 catch_up.from = id;
             }
             catch_up.from = missed.up_to;
-            if missed.up_to >= self.said {
-                break;
-            }
         }
         self.behind.remove(&member);
         for (room, since) in catch_up.rooms {

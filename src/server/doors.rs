@@ -91,12 +91,7 @@ impl Doors {
     /// # Errors
     /// There are as many as there may be. It is counted.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr, identity: &Identity) -> Result<Ticket, Full> {
-        let name = match &identity.name {
-            Given::Text(name) if self.limits.max_connections_per_name > 0 && !self.proven => {
-                Some(name.clone())
-            }
-            _ => None,
-        };
+        let name = self.counted_name(identity);
         let (key, limits) = (key(address), &self.limits);
         let full = {
             let mut inside = lock(&self.inside);
@@ -126,6 +121,36 @@ impl Doors {
                 name: Mutex::new(name),
                 pace: Pace::new(limits.messages),
             }),
+        }
+    }
+
+    /// Counts a session that was let in by another process, and its connection.
+    pub(super) fn board(
+        self: &Arc<Self>,
+        address: IpAddr,
+        name: Option<&Arc<str>>,
+        peer: IpAddr,
+    ) -> (Ticket, Pass) {
+        let (address, peer) = (key(address), key(peer));
+        let name = name.filter(|_| self.limits.max_connections_per_name > 0).cloned();
+        let mut inside = lock(&self.inside);
+        inside.sessions += 1;
+        inside.connections += 1;
+        add(&mut inside.of_address, address);
+        add(&mut inside.connections_of, peer);
+        name.iter().for_each(|name| add(&mut inside.under_name, name.clone()));
+        let pace = Pace::new(self.limits.messages);
+        let ticket = Ticket { doors: self.clone(), address, name: Mutex::new(name), pace };
+        (ticket, Pass { doors: self.clone(), address: peer })
+    }
+
+    /// The name it is counted under, where names are.
+    fn counted_name(&self, identity: &Identity) -> Option<Arc<str>> {
+        match &identity.name {
+            Given::Text(name) if self.limits.max_connections_per_name > 0 && !self.proven => {
+                Some(name.clone())
+            }
+            _ => None,
         }
     }
 
@@ -193,6 +218,11 @@ impl Ticket {
         add(&mut inside.under_name, name.clone());
         *called = Some(name.clone());
         Ok(())
+    }
+
+    /// Where it came from, as it is counted.
+    pub(super) fn address(&self) -> IpAddr {
+        self.address
     }
 
     /// See [`Doors::turn_away`].

@@ -10,8 +10,7 @@ use axum::{
     http::StatusCode,
     routing::{any, get},
 };
-use std::{io, sync::Arc, time::Duration};
-use tokio::net::TcpListener;
+use std::{sync::Arc, time::Duration};
 
 /// Longest answer of a healthy sequencer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -42,10 +41,4 @@ pub(super) async fn health(inbox: &Inbox) -> Option<types::Recovery> {
     let (reply, answer) = tokio::sync::oneshot::channel();
     inbox.push(Command::Health(reply));
     tokio::time::timeout(HEALTH_TIMEOUT, answer).await.ok()?.ok()
-}
-
-/// Takes a listener into the runtime.
-pub(super) fn into_tokio(listener: std::net::TcpListener) -> io::Result<TcpListener> {
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
 }

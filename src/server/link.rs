@@ -8,8 +8,13 @@
 //! Against a client that sends faster than it can be served, a link has credit: with [`CREDIT`] of its events
 //! waiting, the edge reads no more from it. What waits is therefore bounded by the credit plus one read.
 
+mod travel;
+
+pub(super) use travel::Stage;
+
 use super::{
     doors::Ticket,
+    handover::Departure,
     living::{Counted, Kind, Living},
     recovery::{Admission, Pid},
     standing::Standing,
@@ -23,7 +28,7 @@ use std::{
     },
     task::Waker,
     thread::Thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::Notify;
 
@@ -78,6 +83,13 @@ pub(super) struct Link {
     /// The client said that it goes for good.
     farewell: AtomicBool,
     drain: AtomicU8,
+    /// The client knows that it is connected: the CONNECT reply has gone by.
+    connected: AtomicBool,
+    /// How late its heartbeats go out: those of connections that came all at once would else go all at once.
+    pub(super) heartbeat_delay: Duration,
+    rooted: AtomicBool,
+    stage: AtomicU8,
+    departure: Mutex<Option<Arc<Departure>>>,
     /// Only what began as polling has one.
     pub(super) polling: Option<Box<Polling>>,
     living: Arc<Living>,
@@ -91,6 +103,7 @@ pub(super) struct Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.living.recount(&mut lock(&self.counted), None);
+        self.living.settled();
         tracing::debug!(conn = self.conn, "forgotten");
     }
 }
@@ -143,10 +156,14 @@ impl Link {
         polling: Option<Box<Polling>>,
         living: Arc<Living>,
     ) -> Arc<Self> {
+        Arc::new(Self::of(identity, eio3, polling, living))
+    }
+
+    fn of(identity: Identity, eio3: bool, polling: Option<Box<Polling>>, living: Arc<Living>) -> Self {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
         let conn = CONNECTIONS.fetch_add(1, Relaxed);
         tracing::debug!(conn, eio3, polling = polling.is_some(), "opened");
-        Arc::new(Self {
+        Self {
             conn,
             identity,
             eio3,
@@ -168,21 +185,29 @@ impl Link {
             modern: AtomicBool::new(false),
             farewell: AtomicBool::new(false),
             drain: AtomicU8::new(Drain::Not as u8),
+            connected: AtomicBool::new(false),
+            heartbeat_delay: Duration::ZERO,
+            rooted: AtomicBool::new(false),
+            stage: AtomicU8::new(Stage::Here as u8),
+            departure: Mutex::new(None),
             polling,
             living,
             counted: Counted::default(),
             ticket: OnceLock::new(),
             standing: Standing::default(),
-        })
+        }
     }
 
     // --- who it is
 
-    /// Says who the client is in the chat, and under which id it may come back.
+    /// Says who the client is in the chat, and under which id it may come back: that is told to one that does not
+    /// know it.
     pub(super) fn admit(&self, admission: Admission) {
         self.member.store(admission.member, Release);
-        *lock(&self.offer) = admission.pid;
-        self.offering.store(admission.pid.is_some(), Release);
+        if !self.is_connected() {
+            *lock(&self.offer) = admission.pid;
+            self.offering.store(admission.pid.is_some(), Release);
+        }
         *lock(&self.admission) = Some(admission);
         let mut counted = lock(&self.counted);
         let kind = if self.is_websocket() { Kind::WebSocket } else { Kind::Polling };
@@ -214,7 +239,20 @@ impl Link {
 
     /// How it comes in, once.
     pub(super) fn take_admission(&self) -> Option<Admission> {
-        lock(&self.admission).take()
+        let admission = lock(&self.admission).take();
+        self.living.settled();
+        admission
+    }
+
+    /// The CONNECT reply has gone by.
+    pub(super) fn seen_connect(&self) {
+        self.connected.store(true, Release);
+        self.living.settled();
+    }
+
+    /// See [`Link::seen_connect`].
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Acquire)
     }
 
     /// The client is seen to know connection state recovery.
@@ -295,6 +333,7 @@ impl Link {
     /// The transport is gone.
     pub(super) fn close(&self) {
         self.closed.store(true, SeqCst);
+        self.living.settled();
         tracing::debug!(conn = self.conn, "transport closed");
         self.wake_sequencer();
     }
@@ -355,8 +394,12 @@ impl Link {
         self.sent.load(SeqCst)
     }
 
-    /// Whether the client is what holds things up, rather than this server's own pace.
+    /// Whether the client is what holds things up, rather than this server's own pace. On its way to another process a
+    /// connection takes everything, whatever its client does.
     pub(super) fn is_stalled(&self) -> bool {
+        if self.stage() != Stage::Here {
+            return false;
+        }
         match &self.polling {
             Some(polling) if !self.is_websocket() => polling.gets.load(Acquire) == 0,
             _ => self.stalled.load(SeqCst),

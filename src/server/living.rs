@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 pub(super) struct Living {
     all: AtomicUsize,
     polling: AtomicUsize,
-    /// Told when either comes to nothing.
-    none: Notify,
+    /// Told when either comes to nothing, and when a link is in the chat to its end.
+    changed: Notify,
 }
 
 /// As what a link counts.
@@ -39,15 +39,25 @@ impl Living {
     }
 
     async fn wait(&self, count: &AtomicUsize) {
+        self.until(|| count.load(Acquire) == 0).await;
+    }
+
+    /// Waits until something holds that may hold when a link has arrived, or gone last.
+    pub(super) async fn until(&self, mut holds: impl FnMut() -> bool) {
         loop {
-            let told = self.none.notified();
+            let told = self.changed.notified();
             tokio::pin!(told);
             told.as_mut().enable();
-            if count.load(Acquire) == 0 {
+            if holds() {
                 return;
             }
             told.await;
         }
+    }
+
+    /// A link has arrived, or has given up.
+    pub(super) fn settled(&self) {
+        self.changed.notify_waiters();
     }
 
     /// A link counts as something else from now on.
@@ -62,7 +72,7 @@ impl Living {
             (false, true) => {
                 count.fetch_add(1, AcqRel);
             }
-            (true, false) if count.fetch_sub(1, AcqRel) == 1 => self.none.notify_waiters(),
+            (true, false) if count.fetch_sub(1, AcqRel) == 1 => self.changed.notify_waiters(),
             _ => {}
         }
     }

@@ -6,11 +6,13 @@
 //! socket <- edge <- engine <--- one broadcast --- delivery <-------+ when it is safe
 //! ```
 //!
-//! A restart: SIGTERM -> what was said leaves -> the edge sends everybody away, and takes in what they still say ->
-//! the journal is closed -> the next server opens it, and everybody comes back to it.
+//! A restart: the next server asks for everything -> established connections go to it ([`handover`]).
+//! An end: SIGTERM -> what was said leaves -> the edge sends everybody away, and takes in what they still say -> the
+//! journal is closed -> the next server opens it, and everybody comes back to it.
 //!
-//! Promises: what anybody has received, or had acknowledged, survives this process; one sender's messages reach every receiver in the order sent, all members of a room see one order,
-//! nothing is dropped in silence. It must never import the supervisor: they meet as processes.
+//! Promises: what anybody has received, or had acknowledged, survives this process; one sender's messages reach every
+//! receiver in the order sent, all members of a room see one order, nothing is dropped in silence. It must never import
+//! the supervisor: they meet as processes.
 
 mod assets;
 mod auth;
@@ -20,6 +22,7 @@ mod cors;
 mod delivery;
 mod doors;
 mod edge;
+mod handover;
 mod http;
 mod link;
 pub(crate) mod listener;
@@ -44,9 +47,10 @@ use crate::{
     listen,
 };
 use auth::Auth;
-use connection::Entrance;
+use connection::{Entrance, Open};
 use doors::Doors;
 use edge::Edge;
+use handover::{Giver, Outcome, Taken};
 use listener::Inherited;
 use outbox::Bounds;
 use recovery::Recovery;
@@ -64,10 +68,9 @@ use tls::Tls;
 use tokio::{
     io::AsyncReadExt,
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
+    sync::{mpsc, oneshot},
     task::JoinHandle,
 };
-use tokio_util::sync::CancellationToken;
 
 /// Room in the engine's queues beyond what the sequencer counts: CONNECT replies, heartbeats.
 const ENGINE_SLACK: usize = 64;
@@ -128,18 +131,28 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
         None => listen::bind(settings.listen).map_err(Failure::failed)?,
     };
     let address = listener.local_addr().map_err(|error| cannot("use the listening socket", error))?;
-    let listener = http::into_tokio(listener).map_err(|error| cannot("use the listening socket", error))?;
 
-    if let Some(go) = inherited.go
-        && !turn(go, &mut stop).await.map_err(|error| cannot("wait for its turn", error))?
-    {
-        return Ok(());
+    let mut taken = match inherited.go {
+        None => None,
+        Some(go) => match turn(go, inherited.control.as_ref(), &mut stop).await {
+            Ok(Turn::Begin) => None,
+            Ok(Turn::Took(taken)) => Some(taken),
+            Ok(Turn::Stop) => return Ok(()),
+            Err(error) => return Err(cannot("wait for its turn", error)),
+        },
+    };
+    if auth.is_some() {
+        taken.iter_mut().for_each(Taken::leave_out_strangers);
     }
     // The journal has one writer: the server before this one has let go of it now.
     let stats = Arc::new(Stats::new());
     let (limits, exempt) = (settings.server.limits, settings.server.exempt.clone());
     let doors = Doors::new(limits, exempt, auth.is_some(), stats.clone());
-    let (io, edge, inbox) = engine(&settings, &stats, &doors, auth.clone())?;
+    let (io, edge, inbox) = engine(&settings, &stats, &doors, auth.clone(), taken.as_ref())?;
+    if let Some(taken) = taken {
+        let handover = stats.handover.get_or_init(|| taken.arrive(&edge));
+        tracing::info!("took over from the server before: {handover}");
+    }
     let entrance = Entrance {
         app: http::router(&settings, edge.clone(), inbox.clone()),
         doors,
@@ -148,57 +161,113 @@ async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> 
         handshake_timeout: limits.handshake_timeout,
         stall_timeout: limits.stall_timeout,
     };
-    let control =
-        inherited.control.map(|control| control::start(control, stats.clone(), inbox.clone(), tls.clone()));
+    let (handovers, mut asked) = mpsc::channel(1);
+    let control = inherited
+        .control
+        .map(|control| control::start(control, stats.clone(), inbox.clone(), tls.clone(), handovers));
     let control = control.transpose().map_err(|error| cannot("serve the control API", error))?;
-    let accepting = CancellationToken::new();
-    let accept = tokio::spawn(connection::accept(listener, entrance, accepting.clone()));
+    let entrance = entrance.open_at(listener);
+    let mut entrance = entrance.map_err(|error| cannot("use the listening socket", error))?;
 
     let scheme = if tls.is_some() { "https" } else { "http" };
     if let Some(signal) = hang_up {
         tokio::spawn(reread::run(signal, tls, auth));
     }
     tracing::info!(profile = settings.profile.as_str(), "listening on {scheme}://{address}");
-    notify(&[sd_notify::NotifyState::Ready]);
+    let status = stats.handover.get().map(ToString::to_string);
+    let status = status.as_deref().map(sd_notify::NotifyState::Status);
+    notify(&[sd_notify::NotifyState::Ready].into_iter().chain(status).collect::<Vec<_>>());
 
-    let signal = stop.wait().await;
+    let giver = Giver { edge: edge.clone(), inbox: inbox.clone() };
+    let signal = loop {
+        let next = tokio::select! {
+            signal = stop.wait() => break signal,
+            Some(next) = asked.recv() => next,
+        };
+        entrance = match giver.give(next, entrance).await {
+            Outcome::Gone => return Ok(()),
+            Outcome::Stays(Some(entrance)) => entrance,
+            Outcome::Stays(None) => return Err(Failure::failed("the listening socket is lost")),
+        };
+    };
     tracing::info!("{signal}: stopping");
     notify(&[sd_notify::NotifyState::Stopping]);
     tokio::select! {
-        () = goodbye(&edge, &inbox, control, &accepting, accept) => {}
+        () = goodbye(&edge, &inbox, control, entrance) => {}
         signal = stop.wait() => tracing::info!("{signal} again: stopping at once"),
     }
     drop(io);
     Ok(())
 }
 
-/// Stands by: everything is loaded, nothing is accepted. Whether its turn came; not, when it was stopped before, or
-/// nobody is left to tell it.
-async fn turn(go: std::os::unix::net::UnixStream, stop: &mut Stop) -> std::io::Result<bool> {
+/// What a server that stands by is told.
+enum Turn {
+    /// Go to work.
+    Begin,
+    /// It was told to take everything over from the server that is there, and has.
+    Took(Taken),
+    /// It was stopped before, or nobody is left to tell it.
+    Stop,
+}
+
+/// The word for [`Turn::Took`]; any other begins.
+const TAKE: u8 = b'h';
+
+/// Stands by: everything is loaded, nothing is accepted.
+async fn turn(
+    go: std::os::unix::net::UnixStream,
+    control: Option<&std::os::unix::net::UnixListener>,
+    stop: &mut Stop,
+) -> std::io::Result<Turn> {
     go.set_nonblocking(true)?;
+    let watched = Arc::new(go.try_clone()?);
     let mut go = tokio::net::UnixStream::from_std(go)?;
-    notify(&[sd_notify::NotifyState::Custom("X_CHATCTL=standby")]);
-    tokio::select! {
-        byte = go.read_u8() => Ok(byte.is_ok()),
-        _ = stop.wait() => Ok(false),
+    let mut status = None;
+    loop {
+        let standby = sd_notify::NotifyState::Custom("X_CHATCTL=standby");
+        let why = status.as_deref().map(sd_notify::NotifyState::Status);
+        notify(&[standby].into_iter().chain(why).collect::<Vec<_>>());
+        let word = tokio::select! {
+            word = go.read_u8() => word,
+            _ = stop.wait() => return Ok(Turn::Stop),
+        };
+        match word {
+            Ok(TAKE) => {}
+            Ok(_) => return Ok(Turn::Begin),
+            Err(_) => return Ok(Turn::Stop),
+        }
+        let path = control.and_then(|control| control.local_addr().ok());
+        let path = path.as_ref().and_then(|address| address.as_pathname()).map(PathBuf::from);
+        let watched = watched.clone();
+        let pulling = tokio::task::spawn_blocking(move || {
+            handover::pull(&path.unwrap_or_default(), || !is_closed(&watched))
+        });
+        let pulled = tokio::select! {
+            pulled = pulling => pulled.map_err(std::io::Error::other)?,
+            _ = stop.wait() => return Ok(Turn::Stop),
+        };
+        match pulled {
+            Ok(taken) => return Ok(Turn::Took(taken)),
+            Err(declined) => {
+                tracing::warn!("took nothing over: {declined}");
+                status = Some(declined.to_string());
+            }
+        }
     }
+}
+
+/// Whether nobody is left at the other end.
+fn is_closed(stream: &std::os::unix::net::UnixStream) -> bool {
+    use rustix::net::{RecvFlags, recv};
+    matches!(recv(stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, 0)))
 }
 
 /// Lets what was accepted reach the clients and sends them away so that they come back by themselves, takes in what
 /// they say until they are gone, and lets go of what only one server may hold.
-async fn goodbye(
-    edge: &Edge,
-    inbox: &Inbox,
-    control: Option<JoinHandle<()>>,
-    accepting: &CancellationToken,
-    accept: JoinHandle<()>,
-) {
+async fn goodbye(edge: &Edge, inbox: &Inbox, control: Option<JoinHandle<()>>, entrance: Open) {
     ask(inbox, Command::Flush).await;
     // Who polls needs new connections for what it still has to say.
-    let accepts = async {
-        edge.living().none_polling().await;
-        accepting.cancel();
-    };
+    let accepts = edge.living().none_polling();
     let leaves = async {
         edge.drain().await;
         let told = Instant::now();
@@ -215,8 +284,7 @@ async fn goodbye(
         ((), ()) = async { tokio::join!(accepts, edge.living().none()) } => {}
         () = leaves => {}
     }
-    accepting.cancel();
-    let _ = accept.await;
+    entrance.close().await;
     ask(inbox, Command::Close).await;
     if let Some(control) = control {
         control.abort();
@@ -237,6 +305,7 @@ fn engine(
     stats: &Arc<Stats>,
     doors: &Arc<Doors>,
     auth: Option<Arc<Auth>>,
+    taken: Option<&Taken>,
 ) -> Result<(SocketIo, Arc<Edge>, Inbox), Failure> {
     let limits = settings.server.limits;
     let max_payload = usize::try_from(limits.max_payload).unwrap_or(usize::MAX);
@@ -253,7 +322,8 @@ fn engine(
     let bounds = Bounds { packets: limits.max_queue, bytes: limits.max_queue_bytes };
     let zone = settings.server.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
     let mut chat = Chat::new(settings.profile, limits);
-    let (recovery, restored) = Recovery::open(&settings.server, &settings.journal)?;
+    let left = taken.and_then(Taken::left);
+    let (recovery, restored) = Recovery::open(&settings.server, &settings.journal, left)?;
     restored.into_iter().for_each(|(member, seats, standing)| chat.restore(member, seats, standing));
     let sequencer = Sequencer::new(io.clone(), chat, recovery, bounds, zone, stats.clone());
     let runtime = tokio::runtime::Handle::current();
@@ -262,6 +332,7 @@ fn engine(
         sequencer.run(&commands);
     });
     started.map_err(|error| Failure::failed(format_args!("cannot start a thread: {error}")))?;
+    inbox.push(Command::Board(taken.map(Taken::travellers).unwrap_or_default()));
     Ok((io, Edge::new(service, limits, settings.server.cors.clone(), doors.clone()), inbox))
 }
 

@@ -105,18 +105,26 @@ impl Peer {
         Ok(())
     }
 
-    /// Waits until everything queued has left, the client stops reading, or `deadline` is reached.
-    pub(super) fn wait_until_sent(&mut self, deadline: Instant) {
+    /// Waits until everything queued has left, the client stops reading, or `deadline` is reached. Whether it has left.
+    pub(super) fn wait_until_sent(&mut self, deadline: Instant) -> bool {
+        self.refresh();
+        if self.backlog.is_empty() {
+            return true;
+        }
         self.link.await_progress(true);
-        loop {
+        let sent = loop {
             self.refresh();
+            if self.backlog.is_empty() {
+                break true;
+            }
             let left = deadline.saturating_duration_since(Instant::now());
-            if self.backlog.is_empty() || self.link.is_stalled() || self.link.is_closed() || left.is_zero() {
-                break;
+            if self.link.is_stalled() || self.link.is_closed() || left.is_zero() {
+                break false;
             }
             thread::park_timeout(left);
-        }
+        };
         self.link.await_progress(false);
+        sent
     }
 
     fn fits(&mut self, size: usize, bounds: Bounds) -> bool {

@@ -12,9 +12,10 @@
 
 use super::{
     delivery::{Delivery, Step},
+    handover::{Leaving, Traveller},
     link::Link,
     outbox::Bounds,
-    recovery::{Admission, Claim, Due, Recovery},
+    recovery::{Admission, Claim, Due, Entry, Recovery},
     stats::Stats,
 };
 use crate::{
@@ -65,6 +66,12 @@ pub(super) enum Command {
     Flush(oneshot::Sender<()>),
     /// Deal with all that came before, and let go of the journal: another process goes on.
     Close(oneshot::Sender<()>),
+    /// The same, and say who can go there with its connection.
+    HandOver(oneshot::Sender<Leaving>),
+    /// These come from another process: their connections are about to arrive.
+    Board(Vec<Traveller>),
+    /// The other process did not go on: do so, with these, whose connections are about to arrive.
+    Resume(Vec<Traveller>),
 }
 
 /// One event of one client, read but not yet judged.
@@ -157,7 +164,9 @@ impl Sequencer {
             for step in std::mem::take(&mut self.steps) {
                 self.guarded(|me| me.delivery.perform(step, &mut me.recovery));
             }
-            self.guarded(|me| me.delivery.catch_up(&mut me.recovery));
+            if !self.closing {
+                self.guarded(|me| me.delivery.catch_up(&mut me.recovery));
+            }
             self.stats.rooms.store(self.chat.room_count() as u64, Relaxed);
         }
     }
@@ -197,7 +206,7 @@ impl Sequencer {
                 let rights = link.standing.rights();
                 let admission = self.recovery.admit(&claim, !link.eio3, rights.as_deref());
                 drop(rights);
-                let (member, returns) = (admission.member, admission.from.is_some());
+                let (member, returns) = (admission.member, admission.entry != Entry::New);
                 tracing::debug!(conn = link.conn, member, returns, claims = claim.pid.is_some(), "admitted");
                 link.admit(admission);
                 let _ = reply.send(());
@@ -218,6 +227,25 @@ impl Sequencer {
                 self.recovery.close();
                 self.steps.push(Step::Closed(reply));
             }
+            Command::HandOver(reply) => {
+                self.closing = true;
+                self.steps.push(Step::HandOver(reply, LAST_WORDS));
+            }
+            Command::Board(travellers) => self.board(&travellers),
+            Command::Resume(travellers) => {
+                self.recovery.resume();
+                self.closing = false;
+                self.board(&travellers);
+            }
+        }
+    }
+
+    fn board(&mut self, travellers: &[Traveller]) {
+        for Traveller { member, record, .. } in travellers {
+            let seats =
+                record.seats.iter().map(|(room, name, _)| (room.as_str().into(), name.as_str().into()));
+            self.chat.board(*member, seats.collect());
+            self.recovery.board(*member, record);
         }
     }
 
@@ -241,31 +269,39 @@ impl Sequencer {
     /// Lets a client in, and deals with what it has said already.
     fn arrive(&mut self, socket: SocketRef, link: &Arc<Link>) {
         // Without an admission it is gone again, and its end was dealt with before.
-        let Some(Admission { member, pid, from }) = link.take_admission() else { return };
+        let Some(Admission { member, pid, entry }) = link.take_admission() else { return };
         let link = link.clone();
-        if let Some(from) = from {
-            if self.recovery.sessions.get(member).is_none() {
-                // It has expired since it was told that it is recovered: it has to come again.
+        let rooms = self.recovery.sessions.get(member).map(|session| session.rooms());
+        match (entry, rooms) {
+            (Entry::Back(from), Some(rooms)) => {
+                if let Some(old) = self.recovery.returned(member, link.clone()) {
+                    // An earlier connection of the same client that nobody has given up yet.
+                    old.cut();
+                    self.chat.lost(member);
+                }
+                tracing::debug!(conn = link.conn, member, "recovered");
+                self.chat.back(member);
+                self.steps.push(Step::Return { member, socket, link, from, rooms });
+            }
+            (Entry::Moved(from), Some(rooms)) if self.recovery.moved(member, link.clone()) => {
+                tracing::debug!(conn = link.conn, member, "taken over");
+                self.steps.push(Step::Return { member, socket, link, from, rooms });
+            }
+            // It has expired since it was told that it is recovered, or has come back by another connection before its
+            // own had moved: it has to come again.
+            (Entry::Back(_) | Entry::Moved(_), _) => {
                 self.early.remove(&member);
                 return link.cut();
             }
-            if let Some(old) = self.recovery.returned(member, link.clone()) {
-                // An earlier connection of the same client that nobody has given up yet.
-                old.cut();
-                self.chat.lost(member);
+            (Entry::New, _) => {
+                tracing::debug!(conn = link.conn, member, "connected");
+                self.recovery.arrived(member, pid, link.clone());
+                let rights = link.standing.rights();
+                let caller = Caller { said: &link.identity, rights: rights.as_deref() };
+                let effects = self.chat.step_in(member, caller);
+                self.steps.push(Step::Arrive { member, socket, link });
+                self.follow(effects);
             }
-            tracing::debug!(conn = link.conn, member, "recovered");
-            self.chat.back(member);
-            let rooms = self.recovery.sessions.get(member).map(|session| session.rooms()).unwrap_or_default();
-            self.steps.push(Step::Return { member, socket, link, from, rooms });
-        } else {
-            tracing::debug!(conn = link.conn, member, "connected");
-            self.recovery.arrived(member, pid, link.clone());
-            let effects = self
-                .chat
-                .step_in(member, Caller { said: &link.identity, rights: link.standing.rights().as_deref() });
-            self.steps.push(Step::Arrive { member, socket, link });
-            self.follow(effects);
         }
         for event in self.early.remove(&member).unwrap_or_default() {
             self.event(event);
@@ -330,11 +366,15 @@ impl Sequencer {
         let member = link.member();
         let current = self.is_current(member, &link);
         tracing::debug!(conn = link.conn, member, for_good, current, "gone");
-        if !current && link.take_admission().is_some() {
+        // Who comes from another process may be gone before it has arrived.
+        let admission = if current { None } else { link.take_admission() };
+        if admission.is_some() {
             self.early.remove(&member);
         }
+        let moved = admission.is_some_and(|admission| matches!(admission.entry, Entry::Moved(_)))
+            && self.recovery.moved(member, link.clone());
         self.steps.push(Step::Leave { member, link });
-        if !current || self.closing {
+        if !(current || moved) || self.closing {
             return;
         }
         if for_good {

@@ -11,7 +11,7 @@ use super::{
     pace::Verdict,
     recovery::Claim,
     sequencer::{Command, Event, Inbox},
-    standing::settle,
+    standing,
 };
 use crate::chat::{self, Refusal};
 use socketioxide::{
@@ -75,19 +75,12 @@ async fn register(
     auth: Option<&Auth>,
 ) -> Result<(), Denied> {
     let Some(link) = link_of(socket) else { return Ok(()) };
-    if let Some(auth) = auth {
-        settle(auth, &claim, &link, inbox).inspect_err(|denied| {
-            tracing::debug!(%denied, "not let in");
-            inbox.push(Command::Denied);
-        })?;
+    if link.is_admitted() {
+        // It comes from another process, where all of this was settled.
+        standing::watch(&link, inbox);
+    } else {
+        admit(claim, &link, inbox, auth).await?;
     }
-    if claim.pid.is_some() {
-        link.seen_modern();
-    }
-    let (done, admitted) = oneshot::channel();
-    inbox.push(Command::Admit(claim, link.clone(), done));
-    // Without a sequencer the process is ending: nothing more is answered.
-    let _ = admitted.await;
 
     let (events, from) = (inbox.clone(), link.clone());
     // One handler for all events: an unknown one is refused like any other.
@@ -101,6 +94,23 @@ async fn register(
         inbox.push(Command::Gone { link, for_good });
         ready(())
     });
+    Ok(())
+}
+
+async fn admit(claim: Claim, link: &Arc<Link>, inbox: &Inbox, auth: Option<&Auth>) -> Result<(), Denied> {
+    if let Some(auth) = auth {
+        standing::settle(auth, &claim, link, inbox).inspect_err(|denied| {
+            tracing::debug!(%denied, "not let in");
+            inbox.push(Command::Denied);
+        })?;
+    }
+    if claim.pid.is_some() {
+        link.seen_modern();
+    }
+    let (done, admitted) = oneshot::channel();
+    inbox.push(Command::Admit(claim, link.clone(), done));
+    // Without a sequencer the process is ending: nothing more is answered.
+    let _ = admitted.await;
     Ok(())
 }
 

@@ -41,6 +41,11 @@ impl Standing {
     pub(super) fn rights(&self) -> Option<Arc<Rights>> {
         lock(&self.rights).clone()
     }
+
+    /// This is what it is allowed.
+    pub(super) fn entitle(&self, rights: Arc<Rights>) {
+        *lock(&self.rights) = Some(rights);
+    }
 }
 
 /// Finds out what a client is allowed that connects, and until when.
@@ -58,12 +63,18 @@ pub(super) fn settle(auth: &Auth, claim: &Claim, link: &Arc<Link>, inbox: &Inbox
     if let Some(ticket) = link.ticket.get() {
         ticket.call(&rights.name).map_err(Denied::Full)?;
     }
+    link.standing.entitle(Arc::new(rights));
+    watch(link, inbox);
+    Ok(())
+}
+
+/// Sees to it that what it is allowed ends when it expires.
+pub(super) fn watch(link: &Arc<Link>, inbox: &Inbox) {
+    let Some(rights) = link.standing.rights() else { return };
     let at = UNIX_EPOCH + Duration::from_secs(u64::try_from(rights.expires).unwrap_or(0));
     let left = at.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST);
     let expiry = tokio::spawn(expire(Arc::downgrade(link), inbox.clone(), left));
-    *lock(&link.standing.rights) = Some(Arc::new(rights));
     *lock(&link.standing.expiry) = Some(AbortOnDropHandle::new(expiry));
-    Ok(())
 }
 
 async fn expire(link: Weak<Link>, inbox: Inbox, left: Duration) {

@@ -5,7 +5,7 @@ use crate::control::types;
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex,
+        Mutex, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Instant,
@@ -21,6 +21,8 @@ pub(super) struct Stats {
     pub(super) delivered: AtomicU64,
     pub(super) slow_closed: AtomicU64,
     turned_away: Mutex<BTreeMap<&'static str, u64>>,
+    /// What was taken over at the start.
+    pub(super) handover: OnceLock<types::Handover>,
 }
 
 impl Stats {
@@ -36,6 +38,7 @@ impl Stats {
             delivered: zero(),
             slow_closed: zero(),
             turned_away: Mutex::default(),
+            handover: OnceLock::new(),
         }
     }
 
@@ -60,6 +63,7 @@ impl Stats {
             uptime_s: self.started.elapsed().as_secs(),
             certificate: None,
             recovery,
+            handover: self.handover.get().copied(),
         }
     }
 }

@@ -43,6 +43,19 @@ impl Transport {
         Self { io: Io::Tls(Box::new(io)), patience, stalled: None, pass }
     }
 
+    /// Whether it is a TCP connection and nothing more: another process can go on with it.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.io, Io::Plain(_))
+    }
+
+    /// The connection itself; `None`: it is not plain.
+    pub(super) fn into_plain(self) -> Option<TcpStream> {
+        match self.io {
+            Io::Plain(io) => Some(io),
+            Io::Tls(_) => None,
+        }
+    }
+
     /// Gives up a client that takes nothing for too long.
     fn patiently<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {

@@ -52,8 +52,8 @@ enum Process {
 
 /// What a child does by itself.
 pub(super) enum News {
-    /// It said something of itself.
-    Said(Notice),
+    /// It said something of itself, and in words (`STATUS=`) where it says more.
+    Said(Notice, Option<String>),
     /// It is gone, how, and what it said of it before (`STATUS=`).
     Exited(Exit, Option<String>),
 }
@@ -134,7 +134,7 @@ impl Child {
                 let _ = std::fs::remove_file(&self.notify_path);
                 News::Exited(exit, self.notices.status())
             }
-            notice = self.notices.next() => News::Said(notice),
+            (notice, status) = self.notices.next() => News::Said(notice, status),
         }
     }
 }
@@ -167,6 +167,11 @@ pub(super) fn hang_up(pid: u32) {
     if let Some(pid) = pid_of(pid) {
         let _ = kill_process(pid, Signal::HUP);
     }
+}
+
+/// Tells a child that stands by to take over from the one on duty.
+pub(super) fn hand_over(mut stream: &UnixStream) {
+    let _ = stream.write_all(b"h");
 }
 
 /// Asks a child to go.

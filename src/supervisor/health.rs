@@ -43,7 +43,7 @@ impl Unit {
 
     /// Takes what a probe gave, and acts when it is too much.
     pub(super) fn probed(&mut self, id: Id, answer: Answer) {
-        let at_work = matches!(self.machine.state(), State::Online | State::Reloading);
+        let at_work = matches!(self.machine.state(), State::Online | State::Reloading | State::HandingOver);
         let on_duty = self.machine.duty().is_some_and(|(duty, _)| duty == id);
         let Some(running) = self.children.get_mut(&id).filter(|child| child.probing.is_some()) else {
             return;

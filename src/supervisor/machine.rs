@@ -1,19 +1,22 @@
 //! The life of one app, as a state machine. Pure: time is an argument, and what is to be done comes back as effects.
 //!
 //! ```text
-//!               Start              READY=1           Reload              in standby
-//!     Stopped --------> Starting ----------> Online --------> Reloading ------------> Switching
-//!        ^                ^  |  ^               |  ^              |                      |
-//!        |            due |  |  |          exit |  |   refused    |                      | the old one has let go
-//!        | Stop           |  |  |               |  +--------------+                      | (or is gone): Go
-//!        |              Backoff <---------------+                                        |
-//!        |                |     +--------------------------------------------------------+
+//!               Start              READY=1           Reload              in standby: HandOver
+//!     Stopped --------> Starting ----------> Online --------> Reloading --------------------> HandingOver
+//!        ^                ^  |  ^               |  ^              |                             |    |
+//!        |            due |  |  |          exit |  | refused      |           refused, too late |    | it cannot take
+//!        | Stop           |  |  |               |  +--------------+-----------------------------+    | over: Terminate
+//!        |              Backoff <---------------+  | READY=1: it has taken over                 |    v
+//!        |                |     |                  +--------------------------------------------+  Switching
+//!        |                |     | the old one has let go, or is gone: Go                             |
+//!        |                |     +--------------------------------------------------------------------+
 //!        |                |     | gone, or has let go
 //!        +-- all gone -- Stopping <--- Stop, Restart, from anywhere
 //! ```
 //!
 //! At most one child is *on duty*: it was told to go to work, and has neither let go nor ended. A reload starts a
-//! second one in *standby*, beside it; children that let go and have not ended yet are *leaving*.
+//! second one in *standby*, beside it; children that let go and have not ended yet are *leaving*. The standby is told to
+//! take over from the one on duty, with its connections; where it cannot, the one on duty is told to go.
 //!
 //! One version of an app (program and configuration) is the *good* one; *new* ones have a number, and come on trial. A
 //! new one becomes the good one when it has been ready for `min_uptime` on duty ([`Effect::Kept`]). Before that,
@@ -24,9 +27,12 @@
 //! - Stop wins over everything: a standby is killed, a reload refused, a backoff ended. The second stop kills.
 //! - A child that ends while it is being stopped has done what it was asked: that is no crash.
 //! - The child on duty crashes during a reload: the standby takes over at once, ready or not; it is on trial.
+//! - The standby dies while it takes over: the old one has everything still, and goes on. One of the two hangs: the
+//!   standby is killed, and should it be the old one that hangs, its probes will tell.
+//! - The old one dies while the standby takes over: the standby goes on with what has come.
 //! - The standby dies after the old one was told to go: the good version comes when the old one has let go.
-//! - A reload during a reload: the newer one wins, the older standby is killed. While switching, it waits for the
-//!   outcome. In a backoff, or with a child that is not ready, there is nothing to protect: it is a restart.
+//! - A reload during a reload: the newer one wins, the older standby is killed. While it is handed over to, or
+//!   switched to, it waits for the outcome. In a backoff, or with a child that is not ready, there is nothing to protect: it is a restart.
 //! - A wish to restart with the good version (memory) while another child is coming anyway is met by that child;
 //!   while the new version is on trial it speaks against that version, which is condemned. When its successor does
 //!   not make it, the next is tried after the delay of the backoff.
@@ -46,6 +52,8 @@ use std::time::{Duration, Instant};
 
 /// Between two attempts to kill a child that should be gone.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
+/// Longest wait for a successor to take over: longer than the two wait for each other.
+const HANDOVER: Duration = Duration::from_secs(12);
 
 /// See the module.
 #[derive(Debug)]
@@ -232,7 +240,7 @@ impl Machine {
             State::Starting | State::Backoff if self.is_crash_looping() => "crash-looping",
             State::Starting => "starting",
             State::Online => "online",
-            State::Reloading | State::Switching => "reloading",
+            State::Reloading | State::HandingOver | State::Switching => "reloading",
             State::Stopping(Some(_)) => "restarting",
             State::Stopping(None) => "stopping",
             State::Backoff => "waiting",

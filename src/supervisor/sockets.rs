@@ -3,6 +3,7 @@
 use super::unix;
 use crate::{control::client, listen};
 use anyhow::{Result, bail};
+use rustix::fs::fstat;
 use std::{
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixListener,
@@ -88,6 +89,12 @@ impl Sockets {
         let path = client::stats_socket(run, app);
         let control = if path.exists() { self.control.try_clone()? } else { unix::listener(&path)? };
         Ok(Self { chat, control })
+    }
+
+    /// Whether both answer the supervisor on one and the same socket.
+    pub(super) fn has_control_of(&self, other: &Self) -> bool {
+        let inode = |sockets: &Self| fstat(&sockets.control).map(|stat| stat.st_ino).ok();
+        inode(self).is_some_and(|own| inode(other) == Some(own))
     }
 
     /// Whether it is here that clients are to connect.

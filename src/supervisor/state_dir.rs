@@ -8,10 +8,17 @@ use rustix::{
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::DirBuilderExt,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::DirBuilderExt,
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
+
+/// Longest wait for a takeover that was going on when the earlier supervisor died: longer than the two wait for each
+/// other.
+const HANDOVER: Duration = Duration::from_secs(12);
 
 /// Held for the life of the supervisor; the lock goes with it, however it ends.
 pub(super) struct StateDir {
@@ -65,17 +72,27 @@ impl StateDir {
 /// Stops the child that an earlier supervisor left behind when it was killed: it still has the port. Gracefully,
 /// and after `patience` by force.
 pub(super) fn clear_orphan(run: &Path, app: &str, patience: Duration) {
-    let Some(pid) = recorded(run, app) else { return };
-    tracing::warn!(app, pid = pid.as_raw_pid(), "stopping the child that a killed supervisor left behind");
-    let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-    for (signal, patience) in [(Signal::TERM, patience), (Signal::KILL, Duration::from_secs(5))] {
-        let _ = pidfd_send_signal(&process, signal);
-        let mut end = [PollFd::new(&process, PollFlags::IN)];
-        let patience = Timespec::try_from(patience).ok();
-        if poll(&mut end, patience.as_ref()).is_ok_and(|ended| ended > 0) {
-            break;
+    for pid in recorded(run, app) {
+        tracing::warn!(
+            app,
+            pid = pid.as_raw_pid(),
+            "stopping the child that a killed supervisor left behind"
+        );
+        let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        for (signal, patience) in [(Signal::TERM, patience), (Signal::KILL, Duration::from_secs(5))] {
+            let _ = pidfd_send_signal(&process, signal);
+            if any_ends(&[process.as_fd()], patience) {
+                break;
+            }
         }
     }
+}
+
+/// Waits until one of these processes has ended, so long at most; whether one has.
+fn any_ends(processes: &[BorrowedFd<'_>], patience: Duration) -> bool {
+    let mut ends: Vec<_> =
+        processes.iter().map(|process| PollFd::from_borrowed_fd(*process, PollFlags::IN)).collect();
+    poll(&mut ends, Timespec::try_from(patience).ok().as_ref()).is_ok_and(|ended| ended > 0)
 }
 
 /// Makes its folders, for nobody else's eyes.
@@ -91,31 +108,48 @@ fn pid_file(run: &Path, app: &str) -> PathBuf {
     run.join(format!("{app}.pid"))
 }
 
-/// Records a child, so that a later supervisor finds it should this one be killed.
-pub(super) fn record(run: &Path, app: &str, pid: u32) {
-    // Whole or not at all: on a full disk the one before is still there.
-    let write = |born: String| {
-        let (path, next) = (pid_file(run, app), run.join(format!("{app}.pid.next")));
-        fs::write(&next, format!("{pid} {born}\n")).and_then(|()| fs::rename(&next, path))
-    };
-    let written = born(pid).map(write);
-    if let Some(Err(error)) = written {
+/// Records the child on duty, and one that is about to take over from it, so that a later supervisor finds who is left
+/// should this one be killed.
+pub(super) fn record(run: &Path, app: &str, pids: &[u32]) {
+    let line = |pid: &u32| Some(format!("{pid} {}\n", born(*pid)?));
+    if let Err(error) = write(run, app, &pids.iter().filter_map(line).collect::<String>()) {
         tracing::warn!(app, "cannot record the child's pid: {error}");
     }
 }
 
-/// Forgets it, if it is the recorded one: it is gone.
+/// Forgets one of them: it is gone.
 pub(super) fn forget(run: &Path, app: &str, pid: Option<u32>) {
     let text = fs::read_to_string(pid_file(run, app)).unwrap_or_default();
-    let recorded = text.split(' ').next().and_then(|pid| pid.parse().ok());
-    if recorded.is_some() && recorded == pid {
-        let _ = fs::remove_file(pid_file(run, app));
-    }
+    let other = |line: &&str| line.split(' ').next().and_then(|pid| pid.parse().ok()) != pid;
+    let others: String = text.lines().filter(other).map(|line| format!("{line}\n")).collect();
+    // What cannot be written names a process that is gone: it is known by its birth.
+    let _ = match others.as_str() {
+        "" => fs::remove_file(pid_file(run, app)),
+        others => write(run, app, others),
+    };
 }
 
-/// The child that an earlier supervisor left behind, if that very process still lives.
+/// Whole or not at all: on a full disk the one before is still there.
+fn write(run: &Path, app: &str, text: &str) -> io::Result<()> {
+    let next = run.join(format!("{app}.pid.next"));
+    fs::write(&next, text)?;
+    fs::rename(next, pid_file(run, app))
+}
+
+/// The child that an earlier supervisor left behind, if that very process still lives. Of two, one of which was about to
+/// take over from the other, one will be left in a moment; else the one that was on duty stays.
 pub(super) fn left_behind(run: &Path, app: &str) -> Option<u32> {
-    recorded(run, app).and_then(|pid| u32::try_from(pid.as_raw_pid()).ok())
+    let mut left = recorded(run, app);
+    let processes: Vec<_> =
+        left.iter().filter_map(|pid| pidfd_open(*pid, PidfdFlags::empty()).ok()).collect();
+    if let [duty, standby] = processes.as_slice()
+        && any_ends(&[duty.as_fd(), standby.as_fd()], HANDOVER)
+    {
+        left = recorded(run, app);
+    } else if let [_, standby] = processes.as_slice() {
+        let _ = pidfd_send_signal(standby, Signal::KILL);
+    }
+    left.first().and_then(|pid| u32::try_from(pid.as_raw_pid()).ok())
 }
 
 /// Removes the sockets of children and keepers that are gone.
@@ -130,16 +164,22 @@ pub(super) fn clear_sockets(run: &Path, app: &str, in_use: &[&Path]) {
     }
 }
 
-fn recorded(run: &Path, app: &str) -> Option<Pid> {
-    let text = fs::read_to_string(pid_file(run, app)).ok()?;
-    let (pid, start) = text.trim().split_once(' ')?;
-    let pid: u32 = pid.parse().ok()?;
-    (born(pid)? == start).then(|| Pid::from_raw(i32::try_from(pid).ok()?)).flatten()
+/// Those that live.
+fn recorded(run: &Path, app: &str) -> Vec<Pid> {
+    let text = fs::read_to_string(pid_file(run, app)).unwrap_or_default();
+    let lives = |line: &str| {
+        let (pid, start) = line.trim().split_once(' ')?;
+        let pid: u32 = pid.parse().ok()?;
+        (born(pid)? == start).then(|| Pid::from_raw(i32::try_from(pid).ok()?)).flatten()
+    };
+    text.lines().filter_map(lives).collect()
 }
 
-/// When a process began, in the kernel's ticks: together with its pid that names it for good (proc(5), field 22).
+/// When a process that lives began, in the kernel's ticks: together with its pid that names it for good (proc(5), field 22).
 fn born(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the name, in parentheses, and may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19).map(str::to_owned)
+    // The second field is the name, in parentheses, and may hold anything; the third is the state.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let ended = matches!(fields.first(), Some(&("Z" | "X")));
+    fields.get(19).filter(|_| !ended).map(|born| (*born).to_owned())
 }

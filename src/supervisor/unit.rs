@@ -253,6 +253,7 @@ impl Unit {
         match effect {
             Effect::Spawn { id, which, go } => self.spawn(id, which, go),
             Effect::Go(id) => self.put_to_work(id),
+            Effect::HandOver(id) => self.hand_over(id),
             Effect::Terminate(id) => pid(id).into_iter().for_each(child::terminate),
             Effect::Kill(id) => pid(id).into_iter().for_each(tree::kill),
             Effect::Kept(number) => self.keep(number),
@@ -272,7 +273,7 @@ impl Unit {
             Ok((child, stream)) => {
                 self.attend(id, child, version.clone(), Some(stream));
                 if version.app.command.as_ref().is_some_and(|command| !command.wait_ready) {
-                    self.report(id, News::Said(Notice::Ready));
+                    self.report(id, News::Said(Notice::Ready, None));
                 }
                 if go {
                     self.put_to_work(id);
@@ -328,9 +329,20 @@ impl Unit {
             if let Some(Err(error)) = running.version.held().map(|held| held.lead()) {
                 tracing::warn!(app = self.name(), "the next supervisor will not find its keeper: {error}");
             }
-            state_dir::record(&self.place.run, self.name(), running.pid);
+            state_dir::record(&self.place.run, self.name(), &[running.pid]);
             running.go.iter().for_each(child::go);
         }
+    }
+
+    /// Were the supervisor killed meanwhile, one of the two would be left: the next finds either.
+    fn hand_over(&mut self, id: Id) {
+        let (Some(standby), Some(duty)) = (self.children.get(&id), self.on_duty()) else { return };
+        if !standby.version.can_reach(&duty.version) {
+            let why = "the state directory with its control socket was removed".to_owned();
+            return self.report(id, News::Said(Notice::StandsBy, Some(why)));
+        }
+        state_dir::record(&self.place.run, self.name(), &[duty.pid, standby.pid]);
+        standby.go.iter().for_each(child::hand_over);
     }
 
     /// Takes what became known of one of its children; what is about another unit's comes back.
@@ -340,9 +352,19 @@ impl Unit {
         }
         let id = report.child;
         match report.what {
-            Told::News(News::Said(Notice::StandsBy)) => self.step(Event::StandsBy(id)),
-            Told::News(News::Said(Notice::Ready)) => self.is_ready(id),
-            Told::News(News::Said(Notice::Released)) => {
+            Told::News(News::Said(Notice::StandsBy, status)) => {
+                if self.is(State::HandingOver) {
+                    self.tell("connections not handed over", status, None);
+                }
+                self.step(Event::StandsBy(id));
+            }
+            Told::News(News::Said(Notice::Ready, status)) => {
+                self.is_ready(id);
+                if status.is_some() {
+                    self.tell("connections handed over", status, None);
+                }
+            }
+            Told::News(News::Said(Notice::Released, _)) => {
                 self.leave_alone(id);
                 self.step(Event::Released(id));
             }

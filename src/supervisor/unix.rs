@@ -54,13 +54,14 @@ impl Notices {
         Ok(Self { socket, status: None })
     }
 
-    /// Waits for the next one. Nothing is lost when it is dropped and called again.
-    pub(super) async fn next(&mut self) -> Notice {
+    /// Waits for the next one, with what was said of the state since the one before (`STATUS=`). Nothing is lost when it
+    /// is dropped and called again.
+    pub(super) async fn next(&mut self) -> (Notice, Option<String>) {
         let mut message = [0; LONGEST];
         loop {
             let len = self.socket.recv(&mut message).await.unwrap_or(0);
             if let Some(notice) = self.read(&message[..len]) {
-                return notice;
+                return (notice, self.status.take());
             }
         }
     }

@@ -98,6 +98,13 @@ impl Version {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether a child of this version can talk to one of the other: who answers there is found by the control socket.
+    pub(super) fn can_reach(&self, other: &Self) -> bool {
+        let sockets = [self.held(), other.held()];
+        let [Some(own), Some(its)] = &sockets else { return false };
+        own.sockets.has_control_of(&its.sockets)
+    }
+
     /// Lets go of its sockets: nobody is to come, and who connects is refused instead of waiting in vain.
     pub(super) fn let_go(&self) {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -4,7 +4,9 @@
 
 mod apps;
 mod check;
+mod client;
 mod command;
+mod handover;
 mod hooks;
 mod install;
 mod layers;

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -184,4 +185,20 @@ pub(crate) fn knocking(addresses: &[SocketAddr], doing: impl FnOnce()) {
     });
     assert!(connects.load(Ordering::Relaxed) > 0);
     assert_eq!(refused.load(Ordering::Relaxed), 0, "of {connects:?} connects");
+}
+
+/// A supervisor whose program is a copy that a test may replace.
+pub(crate) fn own_program(keys: &str) -> Supervisor {
+    let supervisor = Supervisor::prepare(keys);
+    let program = supervisor.path("chatctl");
+    fs::copy(env!("CARGO_BIN_EXE_chatctl"), &program).unwrap();
+    supervisor.launch_program(&program)
+}
+
+/// Puts a script in the place of a program, whole, as an installer does.
+pub(crate) fn replace(program: &Path, script: &str) {
+    let staged = program.with_extension("new");
+    fs::write(&staged, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&staged, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(staged, program).unwrap();
 }

@@ -1,27 +1,11 @@
 //! Reloads: what works takes over without a gap, what does not changes nothing or is taken back.
 
-use crate::program::{Supervisor, chatctl, config, knocking, signal, stderr, until};
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
+use crate::program::{Supervisor, chatctl, config, knocking, own_program, replace, signal, stderr, until};
+use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
 /// Connects all the time while `doing`: nobody may be refused.
 fn nobody_is_refused(supervisor: &Supervisor, doing: impl FnOnce()) {
     knocking(&[SocketAddr::from(([127, 0, 0, 1], supervisor.port))], doing);
-}
-
-/// A supervisor whose program is a copy that a test may replace.
-fn own_program(keys: &str) -> Supervisor {
-    let supervisor = Supervisor::prepare(keys);
-    let program = supervisor.path("chatctl");
-    fs::copy(env!("CARGO_BIN_EXE_chatctl"), &program).unwrap();
-    supervisor.launch_program(&program)
-}
-
-/// Puts a script in the place of a program, whole, as an installer does.
-fn replace(program: &Path, script: &str) {
-    let staged = program.with_extension("new");
-    fs::write(&staged, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&staged, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(staged, program).unwrap();
 }
 
 #[test]

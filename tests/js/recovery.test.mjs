@@ -1,14 +1,13 @@
 // A restart that nobody notices: unmodified clients through crashes, planned restarts and cut connections.
 // CHATCTL_RESTARTS=20 is the long form of the matrix; CHATCTL_RTT=50 puts so many milliseconds between (both ways).
 import assert from "node:assert/strict";
-import { connect as dial } from "node:net";
 import { test } from "node:test";
+import { crowd, judge, knock, said } from "./crowd.mjs";
 import { CLIENTS, ask, connect, hear, supervise, until } from "./helpers.mjs";
 import { distance } from "./distance.mjs";
 
 const RESTARTS = Number(process.env.CHATCTL_RESTARTS ?? 3);
 const RTT = Number(process.env.CHATCTL_RTT ?? 0);
-const PEOPLE = Number(process.env.CHATCTL_PEOPLE ?? 22);
 /** Messages between two breaks. */
 const TALK = 100;
 const MODERN = CLIENTS.slice(0, 3);
@@ -30,69 +29,6 @@ function cut(socket) {
   else transport?.onError?.("cut by the test");
 }
 
-/** Connects all the time; gives when it was refused. */
-function knock(t, server) {
-  const refused = [];
-  const { port } = new URL(server.url);
-  const knocking = setInterval(() => {
-    const socket = dial(port, "127.0.0.1", () => socket.destroy());
-    socket.on("error", ({ code }) => code === "ECONNREFUSED" && refused.push(new Date().toISOString()));
-  }, 10);
-  t.after(() => clearInterval(knocking));
-  return refused;
-}
-
-/** People in a room who all talk and write down what they hear. */
-async function crowd(t, server, client) {
-  const sockets = await Promise.all(Array.from({ length: PEOPLE }, (_, n) =>
-    connect(t, server, { name: `n${n}`, room: "r" }, client, { reconnectionDelay: 50, reconnectionDelayMax: 200 })));
-  const record = { said: 0, accepted: new Set(), reconnects: 0, notRecovered: [] };
-  for (const socket of sockets) {
-    await ask(socket, "join_room", { type: 1 });
-    socket.heard = [];
-    socket.on("connect", () => {
-      record.reconnects += 1;
-      if (!socket.recovered) record.notRecovered.push(new Date().toISOString());
-    });
-  }
-  const talking = setInterval(() => {
-    const id = record.said++;
-    sockets[id % sockets.length].emit("chatting", id, (answer) => answer.ok && record.accepted.add(id));
-  }, 2.5);
-  t.after(() => clearInterval(talking));
-  record.stop = async () => {
-    clearInterval(talking);
-    for (const socket of sockets) await answered(socket);
-  };
-  return [sockets, record];
-}
-
-/** Waits until the socket's last word has been taken in, and all before it has come back to it. */
-const answered = (socket) => until("an answer", () => new Promise((done) => {
-  if (!socket.connected) return done(false);
-  const never = setTimeout(() => done(false), 5000);
-  socket.emit("chatting", "the end", (answer) => { clearTimeout(never); done(answer.ok); });
-}));
-
-const said = (socket) =>
-  socket.heard.filter(([event, body]) => event === "chatting" && body.type === "chat" && body.msg !== "the end").map(([, body]) => body.msg);
-
-/** Everything accepted was heard by everybody, once, in one order. */
-function judge(sockets, record) {
-  const heard = sockets.map(said);
-  const all = new Set([...record.accepted, ...heard.flat()]);
-  const [longest] = [...heard].sort((a, b) => b.length - a.length);
-  const place = new Map(longest.map((id, n) => [id, n]));
-  const result = { messages: all.size, unheard: record.said - all.size, reconnects: record.reconnects, missed: 0, twice: 0, disordered: 0, notRecovered: record.notRecovered.length };
-  for (const ids of heard) {
-    const own = new Set(ids);
-    result.missed += all.size - own.size;
-    result.twice += ids.length - own.size;
-    result.disordered += ids.filter((id, n) => n > 0 && place.get(ids[n - 1]) > place.get(id)).length;
-  }
-  return result;
-}
-
 for (const client of MODERN) {
   for (const [what, happens] of Object.entries(BREAKS)) {
     test(`${what}: ${RESTARTS} times through ${client.label} nothing is missed, doubled or disordered`, { timeout: 600_000 }, async (t) => {
@@ -110,7 +46,7 @@ for (const client of MODERN) {
       await record.stop();
       const result = judge(sockets, record);
       t.diagnostic(JSON.stringify(result));
-      assert.ok(result.messages > 20 * RESTARTS && result.reconnects >= RESTARTS * PEOPLE, JSON.stringify(result));
+      assert.ok(result.messages > 20 * RESTARTS && result.reconnects >= RESTARTS * sockets.length, JSON.stringify(result));
       // A planned restart loses nothing on the way either; a crash may lose what nobody has seen.
       if (what === "TERM") assert.equal(result.unheard, 0, JSON.stringify(result));
       const { missed, twice, disordered, notRecovered } = result;

@@ -21,7 +21,17 @@ pub(super) fn in_frames(run: &[u8], link: &Link) -> Option<Vec<u8>> {
     None
 }
 
-/// The same in the body of a polling reply.
+/// Whether it is among the frames of one write, of any protocol.
+pub(super) fn is_in_frames(run: &[u8]) -> bool {
+    Frames(run).any(|frame| frame.is_text() && frame.payload.starts_with(b"40"))
+}
+
+/// Whether it is in the body of a polling reply.
+pub(super) fn is_in_payload(body: &[u8]) -> bool {
+    body.split(|byte| *byte == 0x1e).any(|packet| packet.starts_with(b"40"))
+}
+
+/// Puts the id into the CONNECT reply in the body of a polling reply.
 pub(super) fn in_payload(body: &[u8], link: &Link) -> Option<Vec<u8>> {
     let mut packets: Vec<&[u8]> = body.split(|byte| *byte == 0x1e).collect();
     let index = packets.iter().position(|packet| is_reply(packet))?;
@@ -42,12 +52,15 @@ fn with_pid(reply: &[u8], pid: &Pid) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{chat::Identity, server::recovery::Admission};
+    use crate::{
+        chat::Identity,
+        server::recovery::{Admission, Entry},
+    };
 
     fn link() -> (std::sync::Arc<Link>, Pid) {
         let (link, pid) =
             (Link::new(Identity::default(), false, None, Default::default()), Pid::new().unwrap());
-        link.admit(Admission { member: 1, pid: Some(pid), from: None });
+        link.admit(Admission { member: 1, pid: Some(pid), entry: Entry::New });
         (link, pid)
     }
 

@@ -119,6 +119,18 @@ pub(super) fn mend_v3_payload(body: &[u8]) -> (u64, Cow<'_, [u8]>) {
     if mended == body { (packets, Cow::Borrowed(body)) } else { (packets, Cow::Owned(mended)) }
 }
 
+/// Whether such a body has a CONNECT reply in it.
+pub(super) fn connects_v3(body: &[u8]) -> bool {
+    let split = if matches!(body, [0 | 1, ..]) { split_v3_binary } else { split_v3_text };
+    let mut rest = body;
+    std::iter::from_fn(|| {
+        let (packet, after) = split(rest)?;
+        rest = after;
+        Some(packet)
+    })
+    .any(|packet| packet.starts_with(b"40"))
+}
+
 /// `<length>:<packet>`, the length in UTF-16 units (engine.io-parser 2, `encodePayload`).
 fn split_v3_text(body: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = body.iter().take(20).position(|byte| *byte == b':')?;

@@ -17,14 +17,19 @@ mod polling;
 mod stream;
 
 use super::{
-    cors,
+    GOODBYE, LATE, cors,
     doors::{Doors, Full, Ticket},
+    handover::{Detached, Traveller},
     link::{ClosePolling, Drain, Link, Polling, lock},
     living::Living,
+    recovery::{Admission, Entry, Pid},
     source::Source,
     transport::Transport,
 };
-use crate::config::{Cors, Limits};
+use crate::{
+    chat::Given,
+    config::{Cors, Limits},
+};
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -32,6 +37,7 @@ use axum::{
 };
 use bytes::Bytes;
 use engineioxide::service::NotFoundService;
+use futures_util::FutureExt;
 use handshake::Handshake;
 use http::{Method, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
@@ -39,14 +45,16 @@ use socketioxide::service::SocketIoService;
 use std::{
     collections::HashMap,
     convert::Infallible,
+    io,
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering::*},
+        atomic::{AtomicU8, AtomicU64, Ordering::*},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use stream::EdgeStream;
+use tokio::net::TcpStream;
 use tower_service::Service;
 
 /// So many are told to go at once, and the pause before the next: 10,000 in a second, as many as can come back. Of more
@@ -54,6 +62,25 @@ use tower_service::Service;
 const GOODBYES: usize = 500;
 const GOODBYE_PAUSE: Duration = Duration::from_millis(50);
 const GOODBYE_PAUSES: usize = 40;
+/// Longest wait for who is just coming in, before connections go to another process.
+const COMING: Duration = Duration::from_millis(500);
+
+/// Where the engine finds a WebSocket, by its protocol.
+const ENGINE_3: &str = "/socket.io/?EIO=3&transport=websocket";
+const ENGINE_4: &str = "/socket.io/?EIO=4&transport=websocket";
+
+/// Who may come in: open a session, or move one from polling to WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Intake {
+    /// Everybody.
+    Everybody,
+    /// Only those whose connection can go to another process.
+    WebSocketsOnly,
+    /// Nobody new, but who polls may still move.
+    Leaving,
+    /// Nobody.
+    Nobody,
+}
 
 /// Of a request that did not come by the listener.
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -72,8 +99,8 @@ pub(super) struct Edge {
     /// All sessions, and how many of them live.
     all: Mutex<Vec<Weak<Link>>>,
     living: Arc<Living>,
-    /// The server stops: nobody new comes in.
-    draining: AtomicBool,
+    /// Who may come in just now.
+    intake: AtomicU8,
     /// For the links, which close polling sessions through it.
     this: Weak<Self>,
 }
@@ -89,7 +116,7 @@ impl Edge {
             sessions: Mutex::default(),
             all: Mutex::default(),
             living: Arc::default(),
-            draining: AtomicBool::new(false),
+            intake: AtomicU8::new(Intake::Everybody as u8),
             this: this.clone(),
         })
     }
@@ -119,12 +146,16 @@ impl Edge {
         if handshake.modern {
             link.seen_modern();
         }
+        self.list(&link);
+        link
+    }
+
+    fn list(&self, link: &Arc<Link>) {
         let mut all = lock(&self.all);
         if all.len() == all.capacity() {
             all.retain(|link| link.strong_count() > 0);
         }
-        all.push(Arc::downgrade(&link));
-        link
+        all.push(Arc::downgrade(link));
     }
 
     /// Lets a session in that opens with this request.
@@ -138,10 +169,93 @@ impl Edge {
         &self.living
     }
 
-    /// Takes nobody new in, and says goodbye to everybody, some at a time: they will all be back.
+    /// Says who may come in from now on.
+    pub(super) fn set_intake(&self, intake: Intake) {
+        self.intake.store(intake as u8, Release);
+    }
+
+    fn lets_in(&self, handshake: &Handshake) -> bool {
+        let intake = self.intake.load(Acquire);
+        match (&handshake.sid, handshake.websocket) {
+            (None, true) => intake <= Intake::WebSocketsOnly as u8,
+            (None, false) => intake == Intake::Everybody as u8,
+            (Some(_), true) => intake < Intake::Nobody as u8,
+            (Some(_), false) => true,
+        }
+    }
+
+    /// Says goodbye to those whose connection cannot go to another process, and waits until they are gone; meanwhile
+    /// everything else goes on. Gives how many they were.
+    pub(super) async fn see_off_who_stays(&self) -> u64 {
+        self.set_intake(Intake::WebSocketsOnly);
+        let mut staying = self.links();
+        staying.retain(|link| link.member() != 0 && !link.can_travel());
+        self.say_goodbye(&staying).await;
+        let (count, told) = (staying.len() as u64, Instant::now());
+        let mut staying: Vec<Weak<Link>> = staying.iter().map(Arc::downgrade).collect();
+        let mut gone = async |until| {
+            let all_gone = self.living.until(|| {
+                staying.retain(|link| link.upgrade().is_some_and(|link| !link.is_closed()));
+                staying.is_empty()
+            });
+            let _ = tokio::time::timeout(until, all_gone).await;
+            staying.iter().filter_map(Weak::upgrade).for_each(|link| link.drain(Drain::Late));
+        };
+        gone(LATE).await;
+        gone(GOODBYE.saturating_sub(told.elapsed())).await;
+        // Who is just coming in is there in a moment.
+        let coming: Vec<Arc<Link>> = self.links().into_iter().filter(|link| link.can_travel()).collect();
+        let all_there =
+            self.living.until(|| coming.iter().all(|link| link.is_portable() || link.is_closed()));
+        let _ = tokio::time::timeout(COMING, all_there).await;
+        count
+    }
+
+    /// Goes on with a connection that another process has let go of.
+    ///
+    /// # Errors
+    /// The runtime, or the engine, does not take it.
+    pub(super) fn go_on(
+        &self,
+        traveller: &Traveller,
+        detached: Detached,
+        heartbeat_delay: Duration,
+    ) -> io::Result<()> {
+        let Traveller { member, from, record, identity, eio3, modern, address, rights } = traveller;
+        let Detached { socket, read, write } = detached;
+        let io = TcpStream::from_std(std::net::TcpStream::from(socket))?;
+        let peer = io.peer_addr().map_or(NOWHERE, |peer| peer.ip());
+        let name = match (rights, &identity.name) {
+            (Some(rights), _) => Some(&rights.name),
+            (None, Given::Text(name)) => Some(name),
+            (None, Given::Missing | Given::TooLong) => None,
+        };
+        let (ticket, pass) = self.doors.board(*address, name, peer);
+        let link = Link::moved(identity.clone(), *eio3, *modern, heartbeat_delay, self.living.clone());
+        let _ = link.ticket.set(ticket);
+        rights.iter().for_each(|rights| link.standing.entitle(rights.clone()));
+        let pid = record.pid.as_deref().and_then(Pid::read);
+        link.admit(Admission { member: *member, pid, entry: Entry::Moved(*from) });
+        self.list(&link);
+        let transport = Transport::plain(io, self.limits.stall_timeout, pass);
+        let stream = EdgeStream::moved(transport, read, &write, link.clone());
+        let mut request = http::Request::new(());
+        *request.uri_mut() = Uri::from_static(if *eio3 { ENGINE_3 } else { ENGINE_4 });
+        request.extensions_mut().insert(link);
+        let served =
+            Service::<(EdgeStream, http::Request<()>)>::call(&mut self.engine.clone(), (stream, request));
+        // Never pending: it only starts the connection's task.
+        served.now_or_never().transpose().map(drop).map_err(io::Error::other)
+    }
+
+    /// Takes nobody new in, and says goodbye to everybody: they will all be back.
     pub(super) async fn drain(&self) {
-        self.draining.store(true, Release);
-        let all = self.all();
+        self.set_intake(Intake::Leaving);
+        self.say_goodbye(&self.links()).await;
+    }
+
+    /// Some at a time.
+    async fn say_goodbye(&self, all: &[Arc<Link>]) {
         let at_once = GOODBYES.max(all.len() / GOODBYE_PAUSES);
         for links in all.chunks(at_once) {
             for link in links {
@@ -156,10 +270,11 @@ impl Edge {
 
     /// Waits for nobody's answer any longer.
     pub(super) fn drain_late(&self) {
-        self.all().iter().for_each(|link| link.drain(Drain::Late));
+        self.links().iter().for_each(|link| link.drain(Drain::Late));
     }
 
-    fn all(&self) -> Vec<Arc<Link>> {
+    /// All sessions there are.
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
         lock(&self.all).iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -243,7 +358,7 @@ pub(super) async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> R
         return Ok(forbidden());
     }
     Ok(match Handshake::read(request.uri()) {
-        Some(Handshake { sid: None, .. }) if edge.draining.load(Acquire) => restarting(),
+        Some(handshake) if !edge.lets_in(&handshake) => restarting(),
         Some(handshake) if handshake.websocket => edge.upgrade(request, handshake),
         Some(handshake) => edge.polling(request, handshake).await,
         // Nothing the edge knows: the engine has the words for what is wrong.

@@ -90,9 +90,15 @@ impl Edge {
         if !link.eio3 {
             link.sent(frames::packets_in_payload(&body));
             let with_pid = link.is_offering().then(|| connect::in_payload(&body, link)).flatten();
+            if !link.is_connected() && (with_pid.is_some() || connect::is_in_payload(&body)) {
+                link.seen_connect();
+            }
             let body = with_pid.map_or(body, Bytes::from);
             parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
             return Response::from_parts(parts, Body::from(body));
+        }
+        if !link.is_connected() && frames::connects_v3(&body) {
+            link.seen_connect();
         }
         let (packets, body) = frames::mend_v3_payload(&body);
         link.sent(packets);

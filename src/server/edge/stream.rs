@@ -1,4 +1,4 @@
-//! The stream between the kernel and the engine: a WebSocket connection that can be watched, paused and cut.
+//! The stream between the kernel and the engine: a WebSocket connection that can be watched, paused, cut and moved.
 //!
 //! - Every write is accepted whole and the tail the kernel would not take is kept. So each write the engine makes
 //!   starts and ends at a frame boundary, and the packets in it can be counted.
@@ -6,14 +6,20 @@
 //! - Reading pauses while the client has too many events waiting.
 //! - A cut link fails both directions at once, whatever they were waiting for.
 //! - Until the CONNECT reply has gone by, it is looked for in what is written; see [`super::connect`].
-//! - When the server stops, it says goodbye without loss; see [`EdgeStream::take_leave`].
+//! - When the server stops, it says goodbye without loss; see [`leave`].
+//! - It can go to another process, and come from one; see [`moving`].
+
+mod leave;
+mod moving;
 
 use super::{client_frames::ClientFrames, connect, frames::Outgoing};
 use crate::server::{
     link::{Drain, Link},
     transport::Transport,
 };
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
+use leave::Leave;
+use moving::{Arrival, Heartbeat};
 use std::{
     io,
     pin::Pin,
@@ -24,47 +30,43 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A WebSocket connection after its HTTP upgrade.
 pub(super) struct EdgeStream {
-    io: Transport,
-    /// What hyper had read beyond the upgrade request.
+    /// `None`: it has gone to another process.
+    io: Option<Transport>,
+    /// What was read before: by hyper beyond the upgrade request, or by another process.
     head: Bytes,
     /// The end of an accepted write.
-    tail: Bytes,
+    tail: BytesMut,
     link: Arc<Link>,
     /// Bytes seen while a polling session moves over; see [`EdgeStream::follow_upgrade`].
     upgrade: Option<u8>,
     client: ClientFrames,
     outgoing: Outgoing,
     leave: Leave,
+    arrival: Arrival,
+    heartbeat: Heartbeat,
 }
 
-/// How far it is with saying goodbye.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leave {
-    /// Nobody leaves.
-    Not,
-    /// Nothing is written any more; a ping asks whether all before it has been taken in.
-    Asked,
-    /// The client has been told to go.
-    Told,
-}
-
-/// A ping without payload.
-const PING: &[u8] = b"\x89\0";
-/// A text that is no Engine.IO packet: the client takes its connection for broken, at once.
-const NO_ENGINE_PACKET: &[u8] = b"\x81\x019";
-/// A text that is no Socket.IO packet: the same, and what is still in its queue is sent before.
-const NO_SOCKET_PACKET: &[u8] = b"\x81\x0249";
-/// Close 1012: the service restarts.
-const CLOSE: &[u8] = b"\x88\x02\x03\xf4";
 /// Close codes that say that somebody goes for good: a page's own close, and a tab that is closed.
 const FAREWELLS: [u16; 2] = [1000, 1001];
 
 impl EdgeStream {
     /// Wraps a connection; `upgrade`: its session began as polling.
     pub(super) fn new(io: Transport, head: Bytes, link: Arc<Link>, upgrade: bool) -> Self {
-        let (tail, client, outgoing) = (Bytes::new(), ClientFrames::default(), Outgoing::default());
-        let upgrade = upgrade.then_some(0);
-        Self { io, head, tail, link, upgrade, client, outgoing, leave: Leave::Not }
+        if !io.is_plain() {
+            link.stays_put();
+        }
+        Self {
+            io: Some(io),
+            head,
+            tail: BytesMut::new(),
+            link,
+            upgrade: upgrade.then_some(0),
+            client: ClientFrames::default(),
+            outgoing: Outgoing::default(),
+            leave: Leave::Not,
+            arrival: Arrival::Over,
+            heartbeat: None,
+        }
     }
 
     /// Looks at what the client has sent.
@@ -75,43 +77,9 @@ impl EdgeStream {
         if seen.close.is_some_and(|code| FAREWELLS.contains(&code)) {
             self.link.say_farewell();
         }
-        if seen.pong && self.leave == Leave::Asked {
-            self.tell_to_go(cx);
+        if seen.pong {
+            self.leave_at_pong(cx);
         }
-    }
-
-    /// Says goodbye without loss, from the reader's side: a Close frame alone would have the client throw away what it
-    /// sends until the connection is gone.
-    ///
-    /// A ping goes out, and nothing after it: its pong says that the client has taken in all before. Then a packet
-    /// that is none makes the client leave in the same moment: what it says from then on it keeps, and what it said
-    /// before is read until its end.
-    fn take_leave(&mut self, cx: &mut Context<'_>) {
-        let drain = self.link.draining();
-        if drain >= Drain::Start && self.leave == Leave::Not {
-            self.leave = Leave::Asked;
-            // Each write is taken whole: this is a frame boundary.
-            self.append(cx, PING);
-        }
-        if drain == Drain::Late && self.leave == Leave::Asked {
-            self.tell_to_go(cx);
-        }
-        if self.leave != Leave::Not {
-            let _ = self.write_tail(cx);
-        }
-    }
-
-    fn tell_to_go(&mut self, cx: &mut Context<'_>) {
-        self.leave = Leave::Told;
-        // Older clients fall over a Socket.IO packet that is none; whether it was told an id does not say which it is.
-        let connected = self.link.member() != 0 && !self.link.is_offering();
-        let no_packet = if self.link.is_modern() && connected { NO_SOCKET_PACKET } else { NO_ENGINE_PACKET };
-        self.append(cx, &[no_packet, CLOSE].concat());
-    }
-
-    fn append(&mut self, cx: &mut Context<'_>, frames: &[u8]) {
-        self.tail = [&self.tail[..], frames].concat().into();
-        let _ = self.write_tail(cx);
     }
 
     /// An upgrade is done when the client has sent its probe and the packet `5`: as masked frames 12 and 7 bytes.
@@ -131,35 +99,68 @@ impl EdgeStream {
         self.upgrade.is_some()
     }
 
+    /// Looks for the CONNECT reply in a run of frames; gives the run with the client's id in it, if it is to be told.
+    fn look_for_connect(&self, run: &[u8]) -> Option<Vec<u8>> {
+        if self.link.is_connected() {
+            return None;
+        }
+        let told = self.link.is_offering().then(|| connect::in_frames(run, &self.link)).flatten();
+        if told.is_some() || connect::is_in_frames(run) {
+            self.link.seen_connect();
+        }
+        told
+    }
+
+    /// Accepts a run of frames whole, whether the kernel takes it or not.
+    fn append(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> io::Result<()> {
+        self.tail.extend_from_slice(frames);
+        match self.write_tail(cx) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(()),
+        }
+    }
+
     fn write_tail(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(io) = &mut self.io else { return Poll::Ready(Ok(())) };
         while self.tail.has_remaining() {
-            match Pin::new(&mut self.io).poll_write(cx, &self.tail) {
+            match Pin::new(&mut *io).poll_write(cx, &self.tail) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => self.tail.advance(written),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    self.link.stall(true);
-                    self.link.writer.register(cx.waker());
-                    // cut between the check and the registration
-                    if self.link.is_cut() {
-                        return Poll::Ready(Err(cut()));
-                    }
-                    return Poll::Pending;
-                }
+                Poll::Pending => return self.wait_to_write(cx),
             }
         }
-        self.tail = Bytes::new();
+        self.tail = BytesMut::new();
         // TLS may hold back what it has taken.
-        match Pin::new(&mut self.io).poll_flush(cx) {
+        match Pin::new(io).poll_flush(cx) {
             Poll::Ready(flushed) => flushed?,
-            Poll::Pending => {
-                self.link.stall(true);
-                self.link.writer.register(cx.waker());
-                return if self.link.is_cut() { Poll::Ready(Err(cut())) } else { Poll::Pending };
-            }
+            Poll::Pending => return self.wait_to_write(cx),
         }
         self.link.stall(false);
         Poll::Ready(Ok(()))
+    }
+
+    fn wait_to_write(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.link.stall(true);
+        self.link.writer.register(cx.waker());
+        // cut between the check and the registration
+        if self.link.is_cut() { Poll::Ready(Err(cut())) } else { Poll::Pending }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.head.has_remaining() {
+            let len = self.head.len().min(buf.remaining());
+            buf.put_slice(&self.head.split_to(len));
+            if self.head.is_empty() {
+                // lets go of hyper's buffer
+                self.head = Bytes::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        match &mut self.io {
+            Some(io) => Pin::new(io).poll_read(cx, buf),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -171,26 +172,24 @@ impl AsyncRead for EdgeStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
         me.link.register_reader(cx.waker());
-        if me.link.draining() != Drain::Not {
-            me.take_leave(cx);
-        }
         if me.link.is_cut() {
             return Poll::Ready(Err(cut()));
+        }
+        if me.is_departing(cx) {
+            return Poll::Pending;
+        }
+        if me.is_arriving() {
+            return me.introduce(buf);
+        }
+        me.beat(cx);
+        if me.link.draining() != Drain::Not {
+            me.take_leave(cx);
         }
         if !me.link.has_credit() {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        if me.head.has_remaining() {
-            let len = me.head.len().min(buf.remaining());
-            buf.put_slice(&me.head.split_to(len));
-            if me.head.is_empty() {
-                // lets go of hyper's buffer
-                me.head = Bytes::new();
-            }
-        } else {
-            ready!(Pin::new(&mut me.io).poll_read(cx, buf))?;
-        }
+        ready!(me.read(cx, buf))?;
         me.follow(cx, &buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
@@ -202,31 +201,30 @@ impl AsyncWrite for EdgeStream {
         if me.link.is_cut() {
             return Poll::Ready(Err(cut()));
         }
+        if me.is_moving() {
+            return Poll::Ready(me.take_everything(cx, buf).map(|()| buf.len()));
+        }
         if me.leave != Leave::Not {
             me.link.sent(me.outgoing.count(buf));
             return Poll::Ready(Ok(buf.len()));
         }
-        ready!(me.write_tail(cx))?;
-        if me.link.is_offering()
-            && let Some(run) = connect::in_frames(buf, &me.link)
-        {
-            me.tail = run.into();
-            me.link.sent(me.outgoing.count(buf));
-            return match me.write_tail(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(buf.len())),
-            };
+        if me.hold_heartbeat(buf) {
+            return Poll::Ready(Ok(buf.len()));
         }
-        let written = match Pin::new(&mut me.io).poll_write(cx, buf) {
-            Poll::Ready(Ok(written)) => written,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+        ready!(me.write_tail(cx))?;
+        me.link.sent(me.outgoing.count(buf));
+        if let Some(run) = me.look_for_connect(buf) {
+            return Poll::Ready(me.append(cx, &run).map(|()| buf.len()));
+        }
+        let Some(io) = &mut me.io else { return Poll::Ready(Ok(buf.len())) };
+        let written = match Pin::new(io).poll_write(cx, buf) {
+            Poll::Ready(written) => written?,
             Poll::Pending => 0,
         };
         if written < buf.len() {
-            me.tail = Bytes::copy_from_slice(&buf[written..]);
+            me.tail.extend_from_slice(&buf[written..]);
             me.link.stall(true);
         }
-        me.link.sent(me.outgoing.count(buf));
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -234,6 +232,9 @@ impl AsyncWrite for EdgeStream {
         let me = self.get_mut();
         if me.link.is_cut() {
             return Poll::Ready(Err(cut()));
+        }
+        if me.is_moving() {
+            return Poll::Ready(Ok(()));
         }
         me.write_tail(cx)
     }
@@ -243,12 +244,17 @@ impl AsyncWrite for EdgeStream {
         if !me.link.is_cut() {
             ready!(me.write_tail(cx))?;
         }
-        Pin::new(&mut me.io).poll_shutdown(cx)
+        match &mut me.io {
+            Some(io) => Pin::new(io).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
 
 impl Drop for EdgeStream {
     fn drop(&mut self) {
+        // Who waits for it to pause waits no longer.
+        self.link.halted();
         if !self.upgrade_failed() {
             self.link.close();
             return;

@@ -19,7 +19,8 @@ mod meta;
 mod sessions;
 
 pub(super) use file::{Lock, remove};
-pub(super) use sessions::{KeptSession, Record};
+pub(super) use sessions::KeptSession;
+pub(in crate::server) use sessions::Record;
 
 use super::offset::{Epoch, Kept, Life};
 use crate::chat::{Body, MemberId};
@@ -217,6 +218,11 @@ impl Journal {
             unscrubbed: Some(now),
         };
         Ok((journal, sessions))
+    }
+
+    /// Lets go of it at once, for another process to open it; a checkpoint that is being made is not waited for.
+    pub(super) fn let_go(mut self) {
+        self.checkpoints.leave();
     }
 
     /// What is in it.

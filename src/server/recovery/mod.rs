@@ -10,6 +10,7 @@
 //! starts afresh. (socketioxide having connection state recovery, its issue 729, would make most of it go away.)
 
 mod journal;
+mod moving;
 mod offset;
 mod session;
 mod upkeep;
@@ -21,7 +22,9 @@ use crate::{
     control::types,
     error::Failure,
 };
+pub(super) use journal::Record;
 use journal::{Journal, Lock, OpenError, scope_of_member, scope_of_room};
+pub(super) use offset::Life;
 use offset::{Kept, Offset, Refused};
 pub(super) use session::{Due, Pid, Session, Sessions};
 use std::{
@@ -52,8 +55,19 @@ pub(super) struct Admission {
     pub(super) member: MemberId,
     /// Under which id it may come back.
     pub(super) pid: Option<Pid>,
-    /// It takes up its session, and has received everything up to this id; `None`: it is new.
-    pub(super) from: Option<u64>,
+    /// As what.
+    pub(super) entry: Entry,
+}
+
+/// See [`Admission`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// It is new.
+    New,
+    /// It takes up its session, and has received everything up to this id.
+    Back(u64),
+    /// It never was away: its connection comes from another process, where it had received everything up to this id.
+    Moved(u64),
 }
 
 /// Whom an earlier server knew, their seats, and how it stands with each.
@@ -88,11 +102,16 @@ struct Counts {
 }
 
 impl Recovery {
-    /// Opens the journal; gives those whom an earlier server knew, with their seats.
+    /// Opens the journal; gives those whom an earlier server knew, with their seats. `left`: where the process before
+    /// this one says that it stands.
     ///
     /// # Errors
     /// Another server writes it. Everything else is no reason not to chat.
-    pub(super) fn open(settings: &config::Server, path: &Path) -> Result<(Self, Restored), Failure> {
+    pub(super) fn open(
+        settings: &config::Server,
+        path: &Path,
+        left: Option<Life>,
+    ) -> Result<(Self, Restored), Failure> {
         let (history, settings) = (settings.history.clone(), settings.recovery.clone());
         if !settings.enabled
             && let Err(error) = journal::remove(path)
@@ -111,12 +130,12 @@ impl Recovery {
             trouble: None,
             sessions,
             changed: HashSet::new(),
-            kept: Kept::begin(),
+            kept: left.map_or_else(Kept::begin, Kept::after),
             next_member: 1,
             counts: Counts::default(),
         };
         let mut restored = Vec::new();
-        match recovery.open_journal(false) {
+        match recovery.open_as_left(left) {
             Ok(kept) => kept.into_iter().for_each(|session| restored.push(recovery.restore(session))),
             Err(OpenError::InUse(path)) => {
                 return Err(Failure::failed(format_args!("{} is in use by another chatctl", path.display()))
@@ -143,7 +162,7 @@ impl Recovery {
         }
         self.next_member += 1;
         let pid = (may_offer && self.settings.enabled).then(Pid::new).flatten();
-        Admission { member: self.next_member - 1, pid, from: None }
+        Admission { member: self.next_member - 1, pid, entry: Entry::New }
     }
 
     fn judge(&self, pid: &str, offset: Option<&str>, rights: Option<&Rights>) -> Result<Admission, Refused> {
@@ -157,7 +176,7 @@ impl Recovery {
         }
         let from = self.kept.resume(offset, session.since)?;
         if self.is_complete(member, &session.rooms(), from) {
-            Ok(Admission { member, pid: Some(pid), from: Some(from) })
+            Ok(Admission { member, pid: Some(pid), entry: Entry::Back(from) })
         } else {
             Err(Refused::Pruned)
         }

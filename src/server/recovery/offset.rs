@@ -3,10 +3,11 @@
 //! On the wire it is `<epoch>-<id>`, the last argument of every event that is kept. Clients keep the last argument
 //! of an event when it is a text (socket.io-client 4.6, connection state recovery): no other event may end in one.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// One life of a process that keeps a journal: whose ids they are. Random, so that no clock has a say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Epoch(pub(super) u64);
 
 impl Epoch {
@@ -83,8 +84,8 @@ impl Refused {
 }
 
 /// A life that is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Life {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::server) struct Life {
     pub(super) epoch: Epoch,
     /// What was kept last in it, or before.
     pub(super) last: u64,
@@ -103,6 +104,11 @@ impl Kept {
     /// Nothing yet.
     pub(super) fn begin() -> Self {
         Self { epoch: Epoch::new(), last: 0, before: Vec::new() }
+    }
+
+    /// Nothing, after a process that came so far.
+    pub(super) fn after(life: Life) -> Self {
+        Self { last: life.last, ..Self::begin() }
     }
 
     /// What was kept so far is lost: no offset of before means anything now.

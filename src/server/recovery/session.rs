@@ -72,6 +72,22 @@ pub(in crate::server) struct Session {
 }
 
 impl Session {
+    /// One that has this record, and no connection yet.
+    pub(super) fn of(record: &Record) -> Self {
+        let seat = |(room, name, since): &(String, String, u64)| {
+            ((room.as_str().into(), name.as_str().into()), *since)
+        };
+        let pid = record.pid.as_deref().and_then(Pid::read);
+        Self {
+            pid,
+            link: None,
+            lost: None,
+            since: record.since,
+            standing: Standing::Expected,
+            seats: record.seats.iter().map(seat).collect(),
+        }
+    }
+
     /// What of it is to be kept.
     pub(super) fn record(&self) -> Record {
         let seat = |((room, name), since): &(Seat, u64)| (room.to_string(), name.to_string(), *since);

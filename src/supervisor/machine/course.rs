@@ -8,10 +8,23 @@ impl Machine {
             return Vec::new();
         };
         standby.ready = true;
-        if self.state == State::Reloading { self.terminate(State::Switching, now) } else { Vec::new() }
+        match self.state {
+            State::Reloading => {
+                self.enter(State::HandingOver, now, Some(HANDOVER));
+                vec![Effect::HandOver(id)]
+            }
+            State::HandingOver => self.terminate(State::Switching, now),
+            _ => Vec::new(),
+        }
     }
 
     pub(super) fn ready(&mut self, id: Id, now: Instant) -> Effects {
+        if self.state == State::HandingOver
+            && let Some(standby) = self.standby.take_if(|standby| standby.id == id)
+        {
+            self.leaving.extend(self.duty.take().map(|old| (old.id, now + self.rules.kill_timeout)));
+            self.succeed(standby, now);
+        }
         if self.state != State::Starting || self.duty.as_ref().is_none_or(|duty| duty.id != id) {
             return Vec::new();
         }
@@ -41,14 +54,20 @@ impl Machine {
     fn follow(&mut self, now: Instant) -> Effects {
         match (self.state, self.standby.take()) {
             (_, Some(standby)) => {
-                self.restarts += 1;
-                self.reason = Some(standby.why);
-                self.begin(standby.id, standby.which, now);
-                vec![Effect::Go(standby.id)]
+                let id = standby.id;
+                self.succeed(standby, now);
+                vec![Effect::Go(id)]
             }
             (State::Stopping(Some(which)), None) => self.again(which, now),
             _ => self.settle(now),
         }
+    }
+
+    /// The standby is on duty.
+    fn succeed(&mut self, standby: Standby, now: Instant) {
+        self.restarts += 1;
+        self.reason = Some(standby.why);
+        self.begin(standby.id, standby.which, now);
     }
 
     pub(super) fn exited(&mut self, id: Id, exit: Exit, now: Instant, chance: f64) -> Effects {
@@ -59,6 +78,15 @@ impl Machine {
         let Some(duty) = self.duty.take_if(|duty| duty.id == id) else { return self.settle(now) };
         match self.state {
             State::Starting | State::Online | State::Reloading => self.crashed(duty, exit, now, chance),
+            State::HandingOver => {
+                // One that has handed over ends well; another did not get so far.
+                let crash = (exit.code != Some(0)).then(|| Reason::new(Class::Crash, exit.how));
+                let crash = duty.verdict.or(crash);
+                if let (Some(crash), Some(standby)) = (crash, &mut self.standby) {
+                    standby.why = crash;
+                }
+                self.follow(now)
+            }
             _ => self.follow(now),
         }
     }
@@ -70,14 +98,19 @@ impl Machine {
                 self.reason = Some(standby.why.clone());
                 self.state = State::Stopping(Some(Which::Good));
             }
+            State::HandingOver => (self.state, self.deadline) = (State::Online, None),
             _ => {}
         }
-        if let Some(refused) = standby.which.refused(&how) {
-            return vec![refused];
+        let mut effects: Effects = standby.which.refused(&how).into_iter().collect();
+        if effects.is_empty() {
+            self.in_vain = self.in_vain.saturating_add(1);
+            self.rests_until = Some(now + self.rules.policy.delay(self.in_vain.saturating_add(1), 0.0));
+            effects.push(Effect::NotReplaced(how));
         }
-        self.in_vain = self.in_vain.saturating_add(1);
-        self.rests_until = Some(now + self.rules.policy.delay(self.in_vain.saturating_add(1), 0.0));
-        vec![Effect::NotReplaced(how)]
+        if let Some((why, which)) = self.pending.take_if(|_| self.state == State::Online) {
+            effects.extend(self.reload(why, which, now));
+        }
+        effects
     }
 
     fn crashed(&mut self, duty: Duty, exit: Exit, now: Instant, chance: f64) -> Effects {
@@ -175,6 +208,7 @@ impl Machine {
         match (self.state, &self.duty) {
             (State::Backoff, _) => self.again(Which::Good, now),
             (State::Starting, Some(duty)) if duty.verdict.is_none() => self.condemn(self.never_ready(), now),
+            (State::HandingOver, Some(duty)) if duty.verdict.is_none() => self.give_up_handover(now),
             (_, Some(duty)) => {
                 // Asked again should it not have helped: there is no state without a way out.
                 self.deadline = Some(now + KILL_AGAIN);
@@ -182,6 +216,14 @@ impl Machine {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Whoever of the two hangs: the one on duty has everything still.
+    fn give_up_handover(&mut self, now: Instant) -> Effects {
+        let Some(standby) = self.standby.take() else { return Vec::new() };
+        let mut effects = vec![self.see_off(standby.id, now)];
+        effects.extend(self.lost_standby(&standby, format!("did not take over within {HANDOVER:?}"), now));
+        effects
     }
 
     fn never_ready(&self) -> Reason {

@@ -53,6 +53,8 @@ pub(in crate::supervisor) enum State {
     Online,
     /// The child is ready, and its successor is being started beside it.
     Reloading,
+    /// Its successor takes over from the child, with its connections.
+    HandingOver,
     /// The child was told to go; its successor stands by.
     Switching,
     /// Every child was told to go; the version that follows, if any.
@@ -87,7 +89,7 @@ pub(in crate::supervisor) enum Event {
     Reload(Reason, Which),
     /// The child on duty must not go on.
     Condemned(Reason),
-    /// A child has all it needs, and waits for its turn.
+    /// A child has all it needs, and waits for its turn; said once more: it could not take over.
     StandsBy(Id),
     /// A child is at work.
     Ready(Id),
@@ -106,6 +108,8 @@ pub(in crate::supervisor) enum Effect {
     Spawn { id: Id, which: Which, go: bool },
     /// Tell a child that stands by to go to work.
     Go(Id),
+    /// Tell a child that stands by to take over from the one on duty, and go to work.
+    HandOver(Id),
     /// Ask a child to go (SIGTERM).
     Terminate(Id),
     /// End a child and all it started (SIGKILL).

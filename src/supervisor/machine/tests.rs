@@ -23,7 +23,7 @@ struct Stage {
     now: Instant,
 }
 
-use Effect::{Go, Kept, Kill, NotReplaced, Refused, Terminate};
+use Effect::{Go, HandOver, Kept, Kill, NotReplaced, Refused, Terminate};
 use Which::Good;
 
 /// The first new version, and those after it.
@@ -67,10 +67,17 @@ impl Stage {
         stage
     }
 
-    /// Child 1 was told to go, child 2 stands by.
-    fn switching() -> Self {
+    /// Child 2 takes over from child 1.
+    fn handing_over() -> Self {
         let mut stage = Self::online();
         stage.check(reload(), &[beside(2, NEW)], "reloading");
+        stage.check(Event::StandsBy(2), &[HandOver(2)], "reloading");
+        stage
+    }
+
+    /// Child 2 could not take over: child 1 was told to go, child 2 stands by.
+    fn switching() -> Self {
+        let mut stage = Self::handing_over();
         stage.check(Event::StandsBy(2), &[Terminate(1)], "reloading");
         stage
     }
@@ -256,9 +263,11 @@ fn what_happens_during_a_reload() {
     stage.check(reload(), &[beside(2, NEW)], "reloading");
     stage.check(newer(), &[Kill(2), beside(3, NEWER)], "reloading").check(exit(2), &[], "reloading");
     let newest = Event::Reload("once more".into(), Which::New(3));
-    stage.check(Event::StandsBy(3), &[Terminate(1)], "reloading").check(newest, &[], "reloading");
-    stage.check(Event::Released(1), &[Go(3)], "starting");
+    stage.check(Event::StandsBy(3), &[HandOver(3)], "reloading").check(newest.clone(), &[], "reloading");
     stage.check(Event::Ready(3), &[beside(4, Which::New(3))], "reloading");
+    let mut stage = Stage::switching();
+    stage.check(newest, &[], "reloading").check(Event::Released(1), &[Go(2)], "starting");
+    stage.check(Event::Ready(2), &[beside(3, Which::New(3))], "reloading");
     // A stop.
     let why = "stopped before it had proved itself";
     let mut stage = Stage::switching();
@@ -266,6 +275,51 @@ fn what_happens_during_a_reload() {
     stage.check(exit(2), &[], "stopped").check(Event::Start, &[duty(3, Good)], "starting");
     let mut stage = Stage::trial();
     stage.check(Event::Stop, &[refused(why), Terminate(2)], "stopping").check(exit(2), &[], "stopped");
+}
+
+#[test]
+fn a_handover_ends_with_one_of_the_two() {
+    // It has taken over: the old one is on its way out.
+    let mut stage = Stage::handing_over();
+    stage.check(Event::Ready(2), &[], "online").check(exit(1), &[], "online");
+    assert_eq!((stage.machine.restarts(), stage.reason()), (1, "reloaded"));
+    stage.after(5000).check(Event::Tick, &[Kept(1)], "online");
+    // The other order.
+    let gone = || Event::Exited(1, Exit { code: Some(0), how: "exited with code 0".into() });
+    let mut stage = Stage::handing_over();
+    stage.check(gone(), &[Go(2)], "starting").check(Event::Ready(2), &[], "online");
+    assert_eq!((stage.machine.restarts(), stage.reason()), (1, "reloaded"));
+    // The old one does not go.
+    let mut stage = Stage::handing_over();
+    stage.check(Event::Ready(2), &[], "online").after(2000).check(Event::Tick, &[Kill(1)], "online");
+    // It dies before it has handed over.
+    let mut stage = Stage::handing_over();
+    stage.check(exit(1), &[Go(2)], "starting");
+    assert_eq!(stage.reason(), "exited with code 1");
+    // The new one dies, or hangs: the old one goes on, and what waited is tried.
+    let mut stage = Stage::handing_over();
+    stage.check(exit(2), &[refused("exited with code 1")], "online");
+    assert_eq!(stage.machine.restarts(), 0);
+    let mut stage = Stage::handing_over();
+    stage.check(newer(), &[], "reloading").after(12_000);
+    let effects = [Kill(2), refused("did not take over within 12s"), beside(3, NEWER)];
+    stage.check(Event::Tick, &effects, "reloading").check(exit(2), &[], "reloading");
+    // The old one is condemned.
+    let mut stage = Stage::handing_over();
+    stage.check(Event::Condemned("leaks".into()), &[Kill(1)], "reloading").check(
+        exit(1),
+        &[Go(2)],
+        "starting",
+    );
+    assert_eq!(stage.reason(), "leaks");
+    // A stop.
+    let mut stage = Stage::handing_over();
+    let effects = [Kill(2), refused("stopped before it had proved itself"), Terminate(1)];
+    stage.check(Event::Stop, &effects, "stopping").check(exit(2), &[], "stopping").check(
+        exit(1),
+        &[],
+        "stopped",
+    );
 }
 
 #[test]
@@ -333,6 +387,8 @@ fn a_stop_wins() {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Child {
     Beside,
+    /// Taking over.
+    Taking,
     OnDuty,
     Released,
 }
@@ -365,8 +421,8 @@ impl Surroundings {
             (6, _) => Event::Reload("newer".into(), self.another()),
             (7, _) => memory(),
             (8, _) => Event::Condemned("hung".into()),
-            (9, Some(id)) if is(&id, Child::Beside) => Event::StandsBy(id),
-            (10 | 11, Some(id)) if is(&id, Child::OnDuty) => Event::Ready(id),
+            (9, Some(id)) if is(&id, Child::Beside) || is(&id, Child::Taking) => Event::StandsBy(id),
+            (10 | 11, Some(id)) if is(&id, Child::OnDuty) || is(&id, Child::Taking) => Event::Ready(id),
             (12, Some(id)) if is(&id, Child::OnDuty) && self.terminated.contains(&id) => Event::Released(id),
             (13, Some(id)) => exit(id),
             (14, Some(id)) => Event::Exited(id, Exit { code: Some(42), how: "exited with code 42".into() }),
@@ -381,6 +437,13 @@ impl Surroundings {
         match event {
             Event::Exited(id, _) => drop(self.children.remove(id)),
             Event::Released(id) => self.children.get_mut(id).unwrap().0 = Child::Released,
+            Event::StandsBy(id) => self.children.get_mut(id).unwrap().0 = Child::Beside,
+            // It says so only when the other has let go.
+            Event::Ready(id) if self.children[id].0 == Child::Taking => {
+                let duty = self.children.values_mut().find(|child| child.0 == Child::OnDuty);
+                duty.into_iter().for_each(|duty| duty.0 = Child::Released);
+                self.children.get_mut(id).unwrap().0 = Child::OnDuty;
+            }
             _ => {}
         }
         for effect in effects {
@@ -395,7 +458,12 @@ impl Surroundings {
                 }
                 Effect::Go(id) => {
                     let child = self.children.get_mut(&id).unwrap();
-                    prop_assert_eq!(std::mem::replace(&mut child.0, Child::OnDuty), Child::Beside);
+                    prop_assert!(matches!(child.0, Child::Beside | Child::Taking));
+                    child.0 = Child::OnDuty;
+                }
+                Effect::HandOver(id) => {
+                    let child = self.children.get_mut(&id).unwrap();
+                    prop_assert_eq!(std::mem::replace(&mut child.0, Child::Taking), Child::Beside);
                 }
                 Effect::Terminate(id) => {
                     prop_assert!(self.children.contains_key(&id));
@@ -457,6 +525,7 @@ proptest! {
                 State::Stopped => prop_assert!(around.children.is_empty()),
                 State::Backoff => prop_assert!(on_duty == 0 && machine.wake_at().is_some()),
                 State::Starting | State::Switching => prop_assert!(on_duty == 1 && machine.wake_at().is_some()),
+                State::HandingOver => prop_assert!(on_duty == 1 && machine.wake_at().is_some()),
                 State::Reloading => prop_assert!(on_duty == 1 && machine.wake_at().is_some()),
                 State::Stopping(_) => prop_assert!(!around.children.is_empty() && machine.wake_at().is_some()),
                 State::Online => prop_assert!(on_duty == 1),
@@ -468,6 +537,7 @@ proptest! {
             let next = around.children.iter().next().map(|(id, (child, _))| match child {
                 _ if around.killed.contains(id) || around.terminated.contains(id) => exit(*id),
                 Child::Beside => Event::StandsBy(*id),
+                Child::Taking => Event::Ready(*id),
                 Child::OnDuty => Event::Ready(*id),
                 Child::Released => exit(*id),
             });

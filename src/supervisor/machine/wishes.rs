@@ -22,7 +22,7 @@ impl Machine {
                 self.enter(State::Stopping(None), now, None);
                 effects.extend(self.settle(now));
             }
-            State::Starting | State::Online | State::Reloading => {
+            State::Starting | State::Online | State::Reloading | State::HandingOver => {
                 effects.extend(self.terminate(State::Stopping(None), now));
             }
         }
@@ -83,12 +83,16 @@ impl Machine {
         match self.state {
             State::Stopped | State::Stopping(None) => return Vec::new(),
             // Another child is coming anyway.
-            State::Starting | State::Reloading | State::Switching | State::Stopping(_)
+            State::Starting
+            | State::Reloading
+            | State::HandingOver
+            | State::Switching
+            | State::Stopping(_)
                 if which == Which::Good =>
             {
                 return Vec::new();
             }
-            State::Switching => {
+            State::HandingOver | State::Switching => {
                 self.pending = Some((why, which));
                 return Vec::new();
             }
@@ -107,9 +111,9 @@ impl Machine {
         match self.state {
             _ if which == Which::Good && self.is_on_trial() => self.condemn(why, now),
             State::Online | State::Reloading if !self.rules.stands_by => self.restart(why, which, now),
-            State::Reloading | State::Switching if which == Which::Good => Vec::new(),
+            State::Reloading | State::HandingOver | State::Switching if which == Which::Good => Vec::new(),
             _ if which == Which::Good && self.rests_until.is_some_and(|until| now < until) => Vec::new(),
-            State::Switching => {
+            State::HandingOver | State::Switching => {
                 self.pending = Some((why, which));
                 Vec::new()
             }
@@ -130,7 +134,12 @@ impl Machine {
     pub(super) fn condemn(&mut self, why: Reason, now: Instant) -> Effects {
         let on_duty = matches!(
             self.state,
-            State::Starting | State::Online | State::Reloading | State::Switching | State::Stopping(_)
+            State::Starting
+                | State::Online
+                | State::Reloading
+                | State::HandingOver
+                | State::Switching
+                | State::Stopping(_)
         );
         let Some(duty) = self.duty.as_mut().filter(|duty| on_duty && duty.verdict.is_none()) else {
             return Vec::new();

@@ -48,6 +48,11 @@ impl Checkpoints {
         let _ = self.ask.as_ref().map(|ask| ask.try_send(()));
     }
 
+    /// Does not wait for the one that is being made.
+    pub(super) fn leave(&mut self) {
+        self.thread = None;
+    }
+
     pub(super) fn truncate(&self) {
         self.truncate.store(true, Release);
         self.ask();

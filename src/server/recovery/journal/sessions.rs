@@ -13,15 +13,15 @@ use std::time::Duration;
 
 /// What is kept of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in super::super) struct Record {
+pub(in crate::server) struct Record {
     /// Under which it may come back.
-    pub(in super::super) pid: Option<String>,
+    pub(in crate::server) pid: Option<String>,
     /// It can have received nothing up to this id.
-    pub(in super::super) since: u64,
+    pub(in crate::server) since: u64,
     /// Room, name, and after which id it hears the room.
-    pub(in super::super) seats: Vec<(String, String, u64)>,
+    pub(in crate::server) seats: Vec<(String, String, u64)>,
     /// How it stands with it while it is lost.
-    pub(in super::super) standing: Standing,
+    pub(in crate::server) standing: Standing,
 }
 
 impl Record {

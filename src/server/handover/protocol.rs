@@ -1,0 +1,238 @@
+//! What the two processes say to each other, over one Unix socket: messages with their sockets, in a fixed order.
+//!
+//! A message is its kind (one byte), the lengths of a JSON text and of a run of bytes (four each, little-endian), and
+//! these. The sockets of a batch come with its first byte, in the order of its travellers.
+
+use super::{Detached, Life, Traveller};
+use crate::control::descriptors;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    time::Duration,
+};
+
+/// The format, as the token of the HTTP upgrade; another format has another number.
+pub(in crate::server) const NAME: &str = "chatctl-handover/1";
+/// The header of the answer to it that names the giver's process.
+pub(in crate::server) const PID: &str = "x-chatctl-pid";
+
+/// No message is longer: a batch of packets cut in the middle, and of what slow clients have not read.
+const LONGEST: usize = 1 << 30;
+/// Bytes of a batch, roughly: what it takes in memory on both sides.
+const BATCH_SIZE: usize = 8 << 20;
+const HEADER: usize = 9;
+
+/// Why it does not go on.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::server) enum Broken {
+    /// The other process has ended, or given up.
+    #[error("the other process has gone")]
+    Closed,
+    /// It says nothing, or takes nothing.
+    #[error("the other process does not answer")]
+    Silent,
+    /// It says something that is not expected.
+    #[error("the other process said something else")]
+    Foreign,
+    /// This process, or the socket.
+    #[error(transparent)]
+    Io(io::Error),
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                Self::Closed
+            }
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Self::Silent,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// What comes before the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Begin {
+    /// Where the ids stand.
+    pub(super) left: Life,
+    /// Since when nobody is served, by the machine's monotonic clock, in microseconds.
+    pub(super) paused_us: u64,
+    /// Clients that were sent away beforehand.
+    pub(super) goodbyes: u64,
+    /// Clients whose connection was cut: they could neither be moved nor sent away in time.
+    pub(super) cut: u64,
+}
+
+/// One message.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// First.
+    Begin(Begin),
+    /// Then as many as it takes.
+    Batch(Vec<(Traveller, Detached)>),
+    /// That was all: so many connections.
+    End(u64),
+    /// The taker has them all, and waits.
+    Prepared,
+    /// They are the taker's.
+    Commit,
+}
+
+/// A connection's part of a batch, as it is written.
+#[derive(Serialize)]
+struct Listed<'a> {
+    traveller: &'a Traveller,
+    read: usize,
+    write: usize,
+}
+
+/// As it is read.
+#[derive(Deserialize)]
+struct Found {
+    traveller: Traveller,
+    read: usize,
+    write: usize,
+}
+
+/// One end of it. Blocks, for so long at most as it was made with.
+#[derive(Debug)]
+pub(super) struct Wire(UnixStream);
+
+impl Wire {
+    /// # Errors
+    /// The socket cannot be used.
+    pub(super) fn new(stream: UnixStream, patience: Duration) -> io::Result<Self> {
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        Ok(Self(stream))
+    }
+
+    pub(super) fn begin(&self, begin: &Begin) -> Result<(), Broken> {
+        self.send(b'B', begin, &[], &[])
+    }
+
+    /// Sends all connections, in batches, and says that these were all.
+    pub(super) fn connections(&self, all: &[(Traveller, Detached)]) -> Result<(), Broken> {
+        let mut rest = all;
+        while !rest.is_empty() {
+            let mut size = 0;
+            let fits = |(_, detached): &&(Traveller, Detached)| {
+                size += detached.read.len() + detached.write.len();
+                size < BATCH_SIZE
+            };
+            let count = rest.iter().take(descriptors::MOST).take_while(fits).count().max(1);
+            let (batch, after) = rest.split_at(count);
+            self.batch(batch)?;
+            rest = after;
+        }
+        self.send(b'E', &all.len(), &[], &[])
+    }
+
+    fn batch(&self, batch: &[(Traveller, Detached)]) -> Result<(), Broken> {
+        let listed = |(traveller, detached): &'_ (Traveller, Detached)| {
+            serde_json::to_value(Listed { traveller, read: detached.read.len(), write: detached.write.len() })
+        };
+        let list = batch.iter().map(listed).collect::<Result<Vec<_>, _>>().map_err(io::Error::from)?;
+        let bytes: Vec<&[u8]> =
+            batch.iter().flat_map(|(_, detached)| [&detached.read[..], &detached.write[..]]).collect();
+        let sockets: Vec<_> = batch.iter().map(|(_, detached)| detached.socket.as_fd()).collect();
+        self.send(b'C', &list, &bytes.concat(), &sockets)
+    }
+
+    pub(super) fn prepared(&self) -> Result<(), Broken> {
+        self.send(b'P', &(), &[], &[])
+    }
+
+    pub(super) fn commit(&self) -> Result<(), Broken> {
+        self.send(b'!', &(), &[], &[])
+    }
+
+    fn send(
+        &self,
+        kind: u8,
+        json: &impl Serialize,
+        bytes: &[u8],
+        fds: &[std::os::fd::BorrowedFd<'_>],
+    ) -> Result<(), Broken> {
+        let json = serde_json::to_vec(json).map_err(io::Error::from)?;
+        let len = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let message = [&[kind][..], &len(&json), &len(bytes), &json, bytes].concat();
+        let sent = descriptors::send(&self.0, &message, fds)?;
+        Ok((&self.0).write_all(&message[sent..])?)
+    }
+
+    /// Waits for the next message.
+    ///
+    /// # Errors
+    /// None comes, or it is none.
+    pub(super) fn receive(&self) -> Result<Message, Broken> {
+        let mut header = [0; HEADER];
+        let (came, fds) = descriptors::receive(&self.0, &mut header)?;
+        if came == 0 {
+            return Err(Broken::Closed);
+        }
+        (&self.0).read_exact(&mut header[came..])?;
+        let [kind, a, b, c, d, e, f, g, h] = header;
+        let json = self.bytes([a, b, c, d])?;
+        let bytes = self.bytes([e, f, g, h])?;
+        match kind {
+            b'B' => read(&json).map(Message::Begin),
+            b'C' => unpack(read(&json)?, &bytes, fds).map(Message::Batch),
+            b'E' => read(&json).map(Message::End),
+            b'P' => Ok(Message::Prepared),
+            b'!' => Ok(Message::Commit),
+            _ => Err(Broken::Foreign),
+        }
+    }
+
+    fn bytes(&self, len: [u8; 4]) -> Result<Vec<u8>, Broken> {
+        let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
+        if len > LONGEST {
+            return Err(Broken::Foreign);
+        }
+        let mut bytes = vec![0; len];
+        (&self.0).read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Lets nothing more in: from now on the other side cannot send. What has come already can still be received.
+    pub(super) fn shut(&self) {
+        // One that is shut already needs no shutting.
+        let _ = self.0.shutdown(std::net::Shutdown::Read);
+    }
+
+    /// The socket itself, to ask who is at its other end.
+    pub(super) fn stream(&self) -> &UnixStream {
+        &self.0
+    }
+}
+
+fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Broken> {
+    serde_json::from_slice(json).map_err(|_| Broken::Foreign)
+}
+
+fn unpack(
+    list: Vec<Found>,
+    mut bytes: &[u8],
+    fds: Vec<OwnedFd>,
+) -> Result<Vec<(Traveller, Detached)>, Broken> {
+    if list.len() != fds.len() {
+        return Err(Broken::Foreign);
+    }
+    let mut next = |len: usize| {
+        let (part, rest) = bytes.split_at_checked(len).ok_or(Broken::Foreign)?;
+        bytes = rest;
+        Ok::<_, Broken>(part.to_vec())
+    };
+    let unpacked = list.into_iter().zip(fds).map(|(found, socket)| {
+        let Found { traveller, read, write } = found;
+        Ok((traveller, Detached { socket, read: next(read)?, write: next(write)? }))
+    });
+    unpacked.collect()
+}

@@ -1,0 +1,258 @@
+//! Live handover, where it hurts: packets cut anywhere, readers that do not read, and a process on the other side that
+//! hangs, dies or talks nonsense.
+
+use crate::{
+    client::{Client, frame, text},
+    program::{Supervisor, chatctl, own_program, replace, stderr, until},
+};
+use std::{
+    fs,
+    io::{IoSliceMut, Read, Write},
+    mem::MaybeUninit,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    time::Duration,
+};
+
+const KEYS: &str = "profile = \"web\"\nmin_uptime = \"50ms\"";
+
+fn reload(supervisor: &Supervisor) {
+    let before = supervisor.child();
+    let output = chatctl(supervisor.dir.path(), &["reload"]);
+    assert!(output.status.success(), "{}\n{}", stderr(&output), supervisor.log());
+    assert_ne!(supervisor.child(), before);
+}
+
+/// Says something, and hears it.
+fn talk(client: &mut Client, what: &str) {
+    client.send(&text(&format!(r#"42["chatting","{what}"]"#)));
+    client.hear(&format!(r#"42["chatting",{{"msg":"{what}","#));
+}
+
+#[test]
+fn a_packet_may_be_cut_at_any_byte() {
+    let supervisor = Supervisor::start(KEYS);
+    let binary =
+        [text(r#"451-["chatting",{"_placeholder":true,"num":0}]"#), frame(0x82, b"bytes"), text("3")];
+    let fragments = [frame(0x01, br#"42["chatting","in"#), frame(0x89, b"ping"), frame(0x80, br#" parts"]"#)];
+    let packets = [
+        (text(r#"42["chatting","whole"]"#), r#"42["chatting",{"msg":"whole""#),
+        (fragments.concat(), r#"42["chatting",{"msg":"in parts""#),
+        (binary.concat(), r#"451-["chatting",{"msg":{"_placeholder":true,"num":0}"#),
+        (
+            [text(r#"42["chatting","one"]"#), text(r#"42["chatting","two"]"#)].concat(),
+            r#"42["chatting",{"msg":"one""#,
+        ),
+    ];
+    let mut cuts = Vec::new();
+    for (n, (packet, expected)) in packets.iter().enumerate() {
+        for at in 1..packet.len() {
+            let room = format!("{n}-{at}");
+            cuts.push((Client::join(supervisor.port, "cut", &room), packet, at, *expected, room));
+        }
+    }
+    for (client, packet, at, ..) in &mut cuts {
+        client.send(&packet[..*at]);
+    }
+    reload(&supervisor);
+    for (client, packet, at, expected, room) in &mut cuts {
+        client.send(&packet[*at..]);
+        client.hear(expected);
+        talk(client, room);
+    }
+    assert_eq!(supervisor.app().unwrap()["handover"]["connections"], cuts.len());
+}
+
+#[test]
+fn who_does_not_read_gets_everything_all_the_same() {
+    let supervisor = Supervisor::start(KEYS);
+    let mut stalled = Client::join(supervisor.port, "stalled", "r");
+    let mut speaker = Client::join(supervisor.port, "speaker", "r");
+    let padding = "x".repeat(8000);
+    let say = |speaker: &mut Client, numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            speaker.send(&text(&format!(r#"42["chatting","{number} {padding}"]"#)));
+            speaker.hear(&format!(r#"42["chatting",{{"msg":"{number} "#));
+        }
+    };
+    // More than the kernel holds for it.
+    say(&mut speaker, 0..1000);
+    reload(&supervisor);
+    say(&mut speaker, 1000..1010);
+    reload(&supervisor);
+    say(&mut speaker, 1010..1020);
+    for number in 0..1020 {
+        stalled.hear(&format!(r#"42["chatting",{{"msg":"{number} "#));
+    }
+    talk(&mut stalled, "awake");
+}
+
+#[test]
+fn without_recovery_nobody_is_thrown_out_either() {
+    let supervisor = Supervisor::start(&format!("{KEYS}\n[recovery]\nenabled = false"));
+    let mut people: Vec<_> = (0..10).map(|n| Client::join(supervisor.port, &format!("n{n}"), "r")).collect();
+    for round in 0..3 {
+        reload(&supervisor);
+        for n in 0..people.len() {
+            let what = format!("{round}-{n}");
+            people[n].send(&text(&format!(r#"42["chatting","{what}"]"#)));
+            for other in &mut people {
+                let heard = other.hear(&format!(r#"42["chatting",{{"msg":"{what}","#));
+                assert!(heard.contains(r#""view":10"#), "{heard}");
+            }
+        }
+    }
+}
+
+/// A process that asks for everything, as far as it gets.
+struct Taker(UnixStream);
+
+impl Taker {
+    /// Asks, in this format; gives the answer's status as well.
+    fn ask(supervisor: &Supervisor, format: &str) -> (Self, String) {
+        let mut stream = UnixStream::connect(supervisor.path("state/run/chatting.sock")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let head = "GET /handover HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\n";
+        write!(stream, "{head}Upgrade: {format}\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().to_owned();
+        (Self(stream), status)
+    }
+
+    fn begin(supervisor: &Supervisor) -> Self {
+        let (taker, status) = Self::ask(supervisor, "chatctl-handover/1");
+        assert_eq!(status, "101");
+        taker
+    }
+
+    /// The next message: its kind, and the sockets that came with it.
+    fn next(&mut self) -> Option<(u8, Vec<OwnedFd>)> {
+        let mut header = [0; 9];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(250))];
+        let mut control = rustix::net::RecvAncillaryBuffer::new(&mut space);
+        let flags = rustix::net::RecvFlags::CMSG_CLOEXEC;
+        let received =
+            rustix::net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut header)], &mut control, flags);
+        let came = received.unwrap().bytes;
+        if came == 0 {
+            return None;
+        }
+        let rights = |message| match message {
+            rustix::net::RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        };
+        let fds = control.drain().filter_map(rights).flatten().collect();
+        self.0.read_exact(&mut header[came..]).unwrap();
+        let len = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().unwrap()) as usize;
+        let mut body = vec![0; len(&header[1..5]) + len(&header[5..9])];
+        self.0.read_exact(&mut body).unwrap();
+        Some((header[0], fds))
+    }
+
+    fn say(&mut self, kind: u8, json: &str) {
+        let len = u32::try_from(json.len()).unwrap().to_le_bytes();
+        let message = [&[kind][..], &len, &[0; 4], json.as_bytes()].concat();
+        self.0.write_all(&message).unwrap();
+    }
+}
+
+#[test]
+fn whoever_does_not_take_over_changes_nothing() {
+    let supervisor = Supervisor::start(KEYS);
+    let child = supervisor.child();
+    let mut people: Vec<_> = (0..20).map(|n| Client::join(supervisor.port, &format!("n{n}"), "r")).collect();
+    people[7].send(&text(r#"42["chatting","half a message"]"#)[..20]);
+    let until_end = |taker: &mut Taker| {
+        let mut sockets = Vec::new();
+        while let Some((kind, fds)) = taker.next() {
+            sockets.extend(fds);
+            if kind == b'E' {
+                break;
+            }
+        }
+        assert_eq!(sockets.len(), 20);
+        sockets
+    };
+    type Failure<'a> = (&'a str, &'a dyn Fn(Taker));
+    let failures: [Failure<'_>; 7] = [
+        ("hangs up at once", &drop),
+        ("hangs up when it begins", &|mut taker| drop(taker.next())),
+        ("hangs up when it has everything", &|mut taker| drop(until_end(&mut taker))),
+        ("has everything, and hangs", &|mut taker| {
+            let sockets = until_end(&mut taker);
+            // Given up by the other side, after a while.
+            assert!(taker.next().is_none());
+            drop(sockets);
+        }),
+        ("talks nonsense", &|mut taker| {
+            until_end(&mut taker);
+            taker.say(b'?', "{}");
+            assert!(taker.next().is_none());
+        }),
+        ("commits by itself", &|mut taker| {
+            until_end(&mut taker);
+            taker.say(b'!', "null");
+            assert!(taker.next().is_none());
+        }),
+        ("says all kinds of things", &|mut taker| {
+            for kind in 0..=u8::MAX {
+                // Its other end may be closed by then.
+                let _ = taker.0.write_all(&[kind; 9]);
+            }
+            while taker.0.read(&mut [0; 1024]).is_ok_and(|len| len > 0) {}
+        }),
+    ];
+    for (what, failure) in failures {
+        failure(Taker::begin(&supervisor));
+        for (n, client) in people.iter_mut().enumerate().filter(|(n, _)| *n != 7) {
+            talk(client, &format!("{n} goes on when another {what}"));
+        }
+        assert_eq!(supervisor.child(), child, "{what}");
+    }
+    people[7].send(&text(r#"42["chatting","half a message"]"#)[20..]);
+    people[7].hear(r#"42["chatting",{"msg":"half a message""#);
+    // And all of them still go to whoever does.
+    reload(&supervisor);
+    people.iter_mut().enumerate().for_each(|(n, client)| talk(client, &format!("{n} is there")));
+    assert_eq!(supervisor.app().unwrap()["handover"]["connections"], 20);
+}
+
+#[test]
+fn one_is_handed_over_to_at_a_time_and_in_a_known_format() {
+    let supervisor = Supervisor::start(KEYS);
+    let mut somebody = Client::join(supervisor.port, "somebody", "r");
+    assert_eq!(Taker::ask(&supervisor, "chatctl-handover/0").1, "426");
+    let mut first = Taker::begin(&supervisor);
+    until("the second to be refused", || {
+        (Taker::ask(&supervisor, "chatctl-handover/1").1 == "409").then_some(())
+    });
+    while first.next().is_some_and(|(kind, _)| kind != b'E') {}
+    drop(first);
+    talk(&mut somebody, "still here");
+}
+
+#[test]
+fn when_it_cannot_be_everybody_is_sent_away_and_comes_back() {
+    let supervisor = own_program(KEYS);
+    let people: Vec<_> = (0..60).map(|n| Client::join(supervisor.port, &format!("n{n}"), "r")).collect();
+    // The next version may not have as many descriptors as there are connections.
+    let real = supervisor.path("real");
+    fs::copy(env!("CARGO_BIN_EXE_chatctl"), &real).unwrap();
+    replace(&supervisor.path("chatctl"), &format!("ulimit -n 50; exec {} \"$@\"", real.display()));
+    reload(&supervisor);
+    let events = String::from_utf8(chatctl(supervisor.dir.path(), &["events", "-n", "50"]).stdout).unwrap();
+    assert!(
+        events.contains("connections not handed over") && events.contains("no descriptors left"),
+        "{events}"
+    );
+    for mut client in people {
+        // The goodbye.
+        client.hear("9");
+    }
+    talk(&mut Client::join(supervisor.port, "somebody", "r"), "here");
+}
