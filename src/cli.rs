@@ -54,6 +54,13 @@ pub(crate) enum Command {
         after_help = "Exit code: 0 all healthy, 1 something is not, 3 no supervisor runs.\n\nExamples:\n  chatctl status\n  chatctl status chatting --logs=50\n  chatctl status --json"
     )]
     Status(Status),
+    /// Show apps, memory, messages, rooms and the log on one screen, with keys to reload, restart and stop
+    #[command(
+        after_help = "Keys: up and down choose an app; r reloads it, R restarts, s stops and S starts it, each after a \
+                      question; / filters the log; q quits. Without colours: NO_COLOR=1.\n\nExamples:\n  chatctl top\n  \
+                      chatctl top --config /etc/chatctl/chat.toml"
+    )]
+    Top(ConfigArg),
     /// Start apps that were stopped, as chat.toml and the program are now
     #[command(after_help = "Examples:\n  chatctl start\n  chatctl start chatting web")]
     Start(Apps),

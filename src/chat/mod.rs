@@ -412,6 +412,11 @@ impl Chat {
         (self.profile == Profile::React).then_some(name)
     }
 
+    /// The largest rooms, largest first, so many at most.
+    pub(crate) fn largest_rooms(&self, count: usize) -> Vec<(RoomId, usize)> {
+        self.rooms.largest(count)
+    }
+
     /// Rooms with at least one member.
     pub(crate) fn room_count(&self) -> usize {
         self.rooms.len()

@@ -2,7 +2,7 @@
 
 use super::{Bucket, MemberId, Rate, RoomId};
 use indexmap::IndexMap;
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Instant};
 
 /// All rooms with their members. A room exists as long as it has one.
 ///
@@ -83,6 +83,18 @@ impl Rooms {
         self.rooms.get_mut(room).is_none_or(|room| room.pace.take(rate, now))
     }
 
+    /// The largest, largest first; of two alike, the one whose id comes first.
+    pub(super) fn largest(&self, count: usize) -> Vec<(RoomId, usize)> {
+        let mut sizes: Vec<_> =
+            self.rooms.iter().map(|(room, it)| (Reverse(it.members.len()), room)).collect();
+        if count > 0 && sizes.len() > count {
+            sizes.select_nth_unstable(count - 1);
+        }
+        sizes.truncate(count);
+        sizes.sort_unstable();
+        sizes.into_iter().map(|(Reverse(members), room)| (room.clone(), members)).collect()
+    }
+
     /// Rooms with at least one member.
     pub(super) fn len(&self) -> usize {
         self.rooms.len()
@@ -109,11 +121,15 @@ mod tests {
                 }
                 let distinct: HashSet<_> = model.iter().map(|(_, r)| *r).collect();
                 prop_assert_eq!(rooms.len(), distinct.len());
+                prop_assert_eq!(&rooms.largest(2)[..], &rooms.largest(9)[..distinct.len().min(2)]);
+                prop_assert!(rooms.largest(9).is_sorted_by(|a, b| a.1 >= b.1));
                 for room in 0..4u8 {
                     let id: RoomId = room.to_string().into();
                     let members: HashSet<_> = rooms.named(&id, "n").into_iter().collect();
                     let expected: HashSet<_> = model.iter().filter(|(_, r)| *r == room).map(|(m, _)| *m).collect();
                     prop_assert_eq!(rooms.count(&id), expected.len());
+                    let known = rooms.largest(9).into_iter().find(|(room, _)| *room == id);
+                    prop_assert_eq!(known.map_or(0, |(_, members)| members), expected.len());
                     prop_assert_eq!(members, expected);
                 }
                 for member in 0..6 {

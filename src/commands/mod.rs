@@ -11,6 +11,7 @@ mod read;
 mod serve;
 mod status;
 mod supervise;
+mod top;
 
 use crate::{
     cli::{Cli, Command, ConfigArg},
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
         Command::Completions(args) => learn::completions(&args),
         Command::Man(args) => learn::man(&args),
         Command::Hooks(args) => hooks::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Keep(args) => keep::run(&args, inherited),
     }
 }

@@ -34,7 +34,9 @@ pub(crate) fn run(args: &cli::Status) -> Result<ExitCode, Failure> {
         }
         let mut page = text(args, &status)?;
         if args.watch {
-            page.insert_str(0, CLEAR);
+            // Through a pipe go lines and nothing else, with one empty line between two looks.
+            page.insert_str(0, if io::stdout().is_terminal() { CLEAR } else { "" });
+            page.push_str(if io::stdout().is_terminal() { "" } else { "\n" });
         }
         // A reader that has seen enough (`| head`) is no error.
         let written = io::stdout().write_all(page.as_bytes()).and_then(|()| io::stdout().flush());

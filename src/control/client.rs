@@ -43,6 +43,14 @@ pub(crate) async fn stats(socket: &Path, timeout: Duration) -> Result<(Box<Stats
     Ok((stats, begun.elapsed()))
 }
 
+/// The same, with its largest rooms, as many at most.
+///
+/// # Errors
+/// As [`stats`].
+pub(crate) async fn stats_and_rooms(socket: &Path, rooms: usize, timeout: Duration) -> Result<Box<Stats>> {
+    get(socket, &format!("/stats?rooms={rooms}"), timeout).await
+}
+
 /// Milliseconds, to two places.
 pub(crate) fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0
@@ -66,7 +74,7 @@ pub(crate) async fn shut_down(state_dir: &Path) -> Result<()> {
     exchange(&state_dir.join(CONTROL), Request::post("/shutdown"), Bytes::new()).await.map(drop)
 }
 
-async fn get<T: DeserializeOwned>(socket: &Path, path: &'static str, timeout: Duration) -> Result<T> {
+async fn get<T: DeserializeOwned>(socket: &Path, path: &str, timeout: Duration) -> Result<T> {
     let answer = tokio::time::timeout(timeout, exchange(socket, Request::get(path), Bytes::new())).await;
     let body = answer.map_err(|_| anyhow::anyhow!("no answer within {timeout:?}"))??;
     serde_json::from_slice(&body).context(FOREIGN)

@@ -23,6 +23,9 @@ pub(crate) struct Stats {
     pub(crate) turned_away: BTreeMap<String, u64>,
     /// Seconds since the start.
     pub(crate) uptime_s: u64,
+    /// The largest rooms, largest first: as many as `?rooms=` asks for, and none without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) largest_rooms: Vec<RoomSize>,
     /// By what it proves who it is; `null`: no TLS.
     #[serde(default)]
     pub(crate) certificate: Option<Certificate>,
@@ -55,6 +58,15 @@ impl std::fmt::Display for Handover {
             "{connections} connections handed over, {goodbyes} sent away, {cut} cut, pause {pause_ms} ms"
         )
     }
+}
+
+/// One room, and how many are in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RoomSize {
+    /// Its id.
+    pub(crate) room: String,
+    /// Members.
+    pub(crate) members: u64,
 }
 
 impl Stats {

@@ -11,7 +11,7 @@ use super::{
 use crate::control::types;
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{Query, Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -26,6 +26,17 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinHandle,
 };
+
+/// Rooms that are told at most.
+const MOST_ROOMS: usize = 100;
+
+/// What is asked for beyond the counters.
+#[derive(serde::Deserialize)]
+struct Wanted {
+    /// So many of the largest rooms.
+    #[serde(default)]
+    rooms: usize,
+}
 
 /// Somebody who asks for everything; nobody else can as long as this is there.
 pub(super) struct Asked {
@@ -51,12 +62,15 @@ pub(super) fn start(
     handovers: mpsc::Sender<Asked>,
 ) -> io::Result<JoinHandle<()>> {
     // Answers only when events get through the sequencer: the supervisor takes it as a sign of life.
-    let answer = move || {
+    let answer = move |Query(wanted): Query<Wanted>| {
         let (stats, inbox) = (stats.clone(), inbox.clone());
         let certificate = tls.as_deref().map(certificate);
         async move {
             match health(&inbox).await {
-                Some(recovery) => Json(types::Stats { certificate, ..stats.read(recovery) }).into_response(),
+                Some(recovery) => {
+                    let largest_rooms = inbox.largest_rooms(wanted.rooms.min(MOST_ROOMS)).await;
+                    Json(types::Stats { certificate, largest_rooms, ..stats.read(recovery) }).into_response()
+                }
                 None => (StatusCode::SERVICE_UNAVAILABLE, "the sequencer does not answer").into_response(),
             }
         }

@@ -19,7 +19,7 @@ use super::{
     stats::Stats,
 };
 use crate::{
-    chat::{Body, Caller, Chat, Effect, Kind, MemberId, Now, Payload, Refusal, WallTime},
+    chat::{Body, Caller, Chat, Effect, Kind, MemberId, Now, Payload, Refusal, RoomId, WallTime},
     control::types,
 };
 use jiff::{Timestamp, tz::TimeZone};
@@ -62,6 +62,8 @@ pub(super) enum Command {
     Expired(Arc<Link>),
     /// Answer, to show that events get through.
     Health(oneshot::Sender<types::Recovery>),
+    /// The largest rooms, so many at most.
+    Rooms(usize, oneshot::Sender<Vec<types::RoomSize>>),
     /// Let what was said leave.
     Flush(oneshot::Sender<()>),
     /// Deal with all that came before, and let go of the journal: another process goes on.
@@ -92,6 +94,16 @@ impl Inbox {
     /// Queues a command; without a sequencer (the process is ending) it is lost, as is the process.
     pub(super) fn push(&self, command: Command) {
         let _ = self.0.send(command);
+    }
+
+    /// The largest rooms. Looked for only when somebody asks: it takes a look at every room.
+    pub(super) async fn largest_rooms(&self, count: usize) -> Vec<types::RoomSize> {
+        if count == 0 {
+            return Vec::new();
+        }
+        let (reply, rooms) = oneshot::channel();
+        self.push(Command::Rooms(count, reply));
+        rooms.await.unwrap_or_default()
     }
 
     /// Queues a client's event, on its credit.
@@ -221,6 +233,14 @@ impl Sequencer {
                 self.steps.push(Step::Tell { member, event: "auth_expired", body, id: None });
             }
             Command::Health(reply) => self.steps.push(Step::Health(reply)),
+            Command::Rooms(count, reply) => {
+                let largest = self.chat.largest_rooms(count).into_iter();
+                let size = |(room, members): (RoomId, usize)| types::RoomSize {
+                    room: room.to_string(),
+                    members: members as u64,
+                };
+                let _ = reply.send(largest.map(size).collect());
+            }
             Command::Flush(reply) => self.steps.push(Step::Flush(reply, LAST_WORDS)),
             Command::Close(reply) => {
                 self.closing = true;

@@ -61,6 +61,7 @@ impl Stats {
                 .map(|(why, count)| ((*why).to_owned(), *count))
                 .collect(),
             uptime_s: self.started.elapsed().as_secs(),
+            largest_rooms: Vec::new(),
             certificate: None,
             recovery,
             handover: self.handover.get().copied(),

@@ -45,6 +45,8 @@ fn the_rules_know_no_runtime_no_socket_and_no_clock() {
         "supervisor/quiet",
         "check/rules",
         "control/render",
+        "top/model",
+        "top/view",
         "server/recovery/offset",
         "server/handover/phases",
     ];
@@ -70,6 +72,7 @@ fn each_foreign_crate_has_one_home() {
         ("server/", &["socketioxide", "engineioxide", "tower_http::", "tokio_tungstenite"]),
         ("supervisor/cron.rs", &["croner::", "chrono::"]),
         ("config/", &["toml::"]),
+        ("top/", &["ratatui::", "crossterm::"]),
         ("server/", &["x509_cert::", "ppp::", "jsonwebtoken::"]),
         ("migrate/js", &["tree_sitter::", "tree_sitter_javascript::"]),
         ("migrate/yaml.rs", &["saphyr::"]),

@@ -16,3 +16,4 @@ mod orders;
 mod program;
 mod reload;
 mod supervise;
+mod top;
