@@ -24,7 +24,10 @@ for (const client of [CLIENTS[0], CLIENTS[2], CLIENTS[3], CLIENTS[5]]) {
       await until("some talk", () => record.said > already + Math.random() * 100);
       const { code, said } = await reload(server);
       assert.equal(code, 0, `${said}\n${server.log}`);
-      const { pid, handover } = await server.status();
+      const { pid, handover } = await until("the new server's word", async () => {
+        const app = await server.status();
+        return app?.handover && !pids.has(app.pid) && app;
+      });
       pids.add(pid);
       assert.deepEqual([handover.connections, handover.goodbyes, handover.cut], [sockets.length, 0, 0]);
     }

@@ -4,7 +4,7 @@ use super::*;
 
 fn open(path: &Path) -> (Recovery, Restored) {
     let config = config::Config::from_text(config::DEFAULT, None).unwrap();
-    Recovery::open(&config.server, path).unwrap()
+    Recovery::open(&config.server, path, None).unwrap()
 }
 
 fn link() -> Arc<Link> {
@@ -32,9 +32,9 @@ fn nobody_is_recovered_across_what_was_said_without_a_journal() {
         let path = dir.path().join("chat.sqlite");
         let (mut recovery, _) = open(&path);
         let (_, pid, offset) = somebody(&mut recovery);
-        assert!(recovery.admit(&claim(pid, Some(offset.clone())), true, None).from.is_some());
+        assert!(recovery.admit(&claim(pid, Some(offset.clone())), true, None).entry != Entry::New);
         recovery.fail("the disk is full");
-        assert!(recovery.admit(&claim(pid, Some(offset.clone())), true, None).from.is_none());
+        assert!(recovery.admit(&claim(pid, Some(offset.clone())), true, None).entry == Entry::New);
         let unkept = recovery.record(&"r".into(), "chatting", &Body::refusal("said", "meanwhile"));
         let later = recovery.offset(unkept);
         if dies {
@@ -48,12 +48,12 @@ fn nobody_is_recovered_across_what_was_said_without_a_journal() {
         recovery.record(&"r".into(), "chatting", &Body::refusal("said", "after"));
         recovery.commit(Instant::now());
         for offset in [Some(offset), None] {
-            let from = recovery.admit(&claim(pid, offset.clone()), true, None).from;
-            assert_eq!(from, None, "{dies} {offset:?}");
+            let entry = recovery.admit(&claim(pid, offset.clone()), true, None).entry;
+            assert_eq!(entry, Entry::New, "{dies} {offset:?}");
         }
         // Who has heard all of it is told the rest, as long as anybody knows that.
-        let from = recovery.admit(&claim(pid, Some(later)), true, None).from;
-        assert_eq!(from, (!dies).then_some(unkept));
+        let entry = recovery.admit(&claim(pid, Some(later)), true, None).entry;
+        assert_eq!(entry, if dies { Entry::New } else { Entry::Back(unkept) });
     }
 }
 
@@ -72,11 +72,12 @@ fn the_next_server_takes_up_where_the_last_one_died() {
         };
         recovery = next;
         assert_eq!(restored.len(), 1, "{life}");
-        let Admission { member: known, from, .. } =
+        let Admission { member: known, entry, .. } =
             recovery.admit(&claim(pid, Some(offset.clone())), true, None);
         assert_eq!(known, member);
         let rooms = recovery.sessions.get(member).unwrap().rooms();
-        let told = recovery.missed(member, &rooms, from.unwrap(), recovery.last()).unwrap();
+        let Entry::Back(from) = entry else { panic!("not recovered: {entry:?}") };
+        let told = recovery.missed(member, &rooms, from, recovery.last()).unwrap();
         assert_eq!(told.events.iter().map(|(id, ..)| *id).collect::<Vec<_>>(), [missed]);
         recovery.commit(Instant::now());
     }
@@ -90,7 +91,8 @@ fn the_journal_is_held_also_while_it_does_not_work() {
     recovery.fail("the disk is full");
     assert!(!path.exists(), "the next one would take up what is not all");
     assert!(
-        Recovery::open(&config::Config::from_text(config::DEFAULT, None).unwrap().server, &path).is_err()
+        Recovery::open(&config::Config::from_text(config::DEFAULT, None).unwrap().server, &path, None)
+            .is_err()
     );
     recovery.close();
     open(&path);
