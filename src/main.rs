@@ -32,6 +32,7 @@ mod control;
 mod error;
 mod listen;
 mod migrate;
+mod owner;
 mod server;
 mod supervisor;
 mod top;

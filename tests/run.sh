@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 missing=()
 command -v node >/dev/null || missing+=(nodejs)
 command -v npm >/dev/null || missing+=(npm)
-for program in chromium openssl fish zsh tmux; do # the shells: for the tests of the completions
+for program in chromium curl openssl fish zsh tmux; do # the shells: for the tests of the completions
   command -v "$program" >/dev/null || missing+=("$program")
 done
 command -v php >/dev/null || missing+=(php-cli) # for the example of the README

@@ -3,7 +3,8 @@
 use crate::{
     config::{App, Command, Config, Watch},
     control::client,
-    supervisor::{self, Owner},
+    owner::Owner,
+    supervisor,
 };
 use rustix::{
     fs::{Access, StatFs, access, statfs},
@@ -161,7 +162,7 @@ fn program(app: &App, command: &Command) -> Program {
         let path = app.env.get("PATH").map(Into::into).or_else(|| env::var_os("PATH")).unwrap_or_default();
         env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
     };
-    let owner = Owner::of(command);
+    let owner = Owner::of(app.user.as_deref(), app.group.as_deref());
     Program {
         executable: path.as_ref().is_some_and(|path| access(path, Access::EXEC_OK).is_ok()),
         path,

@@ -21,7 +21,10 @@ pub(crate) fn run(args: &Serve, inherited: Inherited) -> Result<ExitCode, Failur
         listen,
         tls: app.tls.clone(),
         trusted_proxies: app.trusted_proxies.clone(),
+        user: app.user.clone(),
+        group: app.group.clone(),
         server: config.server.clone(),
+        state_dir: config.state_dir.clone(),
         journal: config.journal_file(&app.name),
     };
     server::run(settings, inherited)?;

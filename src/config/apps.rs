@@ -104,6 +104,8 @@ fn app(file: &mut File<'_>, table: &DeTable<'_>, span: Range<usize>, places: &Pl
         log_retain: s.take(file, "log_retain", 3, |value| count(value, 0, 1000)),
         nofile: s.take(file, "nofile", None, |value| parse::integer(value, 16, 1 << 30).map(Some)),
         nice: s.take(file, "nice", None, |value| parse::niceness(value).map(Some)),
+        user: s.take(file, "user", None, |value| parse::text(value).map(Some)),
+        group: s.take(file, "group", None, |value| parse::text(value).map(Some)),
         env: env(file, &mut s),
         command,
     };
@@ -131,9 +133,8 @@ fn tls(value: &DeValue<'_>, places: &Places<'_>) -> Result<Tls, String> {
 fn command(file: &mut File<'_>, app: &mut Section<'_>, places: &Places<'_>) -> Option<Command> {
     let argv = app.take(file, "command", Vec::new(), parse::texts);
     let folder = |value: &DeValue<'_>| Ok(places.path(&parse::text(value)?));
-    let name = |value: &DeValue<'_>| parse::text(value).map(Some);
     if argv.is_empty() {
-        for key in ["cwd", "user", "group", "wait_ready"] {
+        for key in ["cwd", "wait_ready"] {
             if let Some(value) = app.value(key) {
                 let message = "only for an app with a `command`".to_owned();
                 file.complain(Some(value.span()), app.key(key), message);
@@ -144,8 +145,6 @@ fn command(file: &mut File<'_>, app: &mut Section<'_>, places: &Places<'_>) -> O
     Some(Command {
         argv,
         cwd: app.take(file, "cwd", places.path("."), folder),
-        user: app.take(file, "user", None, name),
-        group: app.take(file, "group", None, name),
         wait_ready: app.take(file, "wait_ready", false, parse::boolean),
     })
 }

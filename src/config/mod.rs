@@ -233,6 +233,10 @@ pub(crate) struct App {
     pub(crate) nofile: Option<u64>,
     /// Its niceness; `None`: as the supervisor.
     pub(crate) nice: Option<i32>,
+    /// The user it runs as; `None`: the supervisor's.
+    pub(crate) user: Option<String>,
+    /// The group it runs as; `None`: the user's.
+    pub(crate) group: Option<String>,
     /// Extra environment of the child.
     pub(crate) env: BTreeMap<String, String>,
 }
@@ -277,10 +281,6 @@ pub(crate) struct Command {
     pub(crate) argv: Vec<String>,
     /// The folder it runs in.
     pub(crate) cwd: PathBuf,
-    /// The user it runs as; `None`: the supervisor's.
-    pub(crate) user: Option<String>,
-    /// The group it runs as; `None`: the user's.
-    pub(crate) group: Option<String>,
     /// It says `READY=1` by sd_notify(3) when it is ready; otherwise it is ready when it runs.
     pub(crate) wait_ready: bool,
 }
@@ -377,8 +377,11 @@ impl Config {
         self.state_dir.join("logs").join(format!("{app}.log"))
     }
 
-    /// `<recovery.path>/<app>.sqlite`.
+    /// `<recovery.path>/<app>.sqlite`; of an app that runs as somebody else, in a folder that can be given to it.
     pub(crate) fn journal_file(&self, app: &str) -> PathBuf {
-        self.server.recovery.path.join(format!("{app}.sqlite"))
+        let given = self.app(app).is_some_and(|app| app.user.is_some() || app.group.is_some());
+        let folder = &self.server.recovery.path;
+        let file = format!("{app}.sqlite");
+        if given { folder.join(app).join(file) } else { folder.join(file) }
     }
 }

@@ -15,6 +15,7 @@ use axum::{
 use futures_util::future::join_all;
 use std::{io, os::unix::net::UnixListener, path::PathBuf, time::Duration};
 use tokio::{
+    net::UnixStream,
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
@@ -22,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 
 /// For a fresh answer of a chat server; later, what its last probe said is shown.
 const FRESH: Duration = Duration::from_millis(15);
+
+/// Pause when the process is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the supervisor is asked.
 pub(crate) enum Ask {
@@ -96,10 +100,43 @@ pub(crate) fn serve(listener: UnixListener, app: Router) -> io::Result<JoinHandl
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
     Ok(tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, app).await {
+        if let Err(error) = axum::serve(Owned(listener), app).await {
             tracing::error!(%error, "the control API has ended");
         }
     }))
+}
+
+/// A socket for its owner and root. The mode of the file says so too; this holds whatever becomes of that.
+struct Owned(tokio::net::UnixListener);
+
+impl axum::serve::Listener for Owned {
+    type Io = UnixStream;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (UnixStream, ()) {
+        loop {
+            match self.0.accept().await {
+                Ok((stream, _)) if is_owner(&stream) => return (stream, ()),
+                Ok((stream, _)) => {
+                    let who = stream.peer_cred().ok();
+                    tracing::warn!(?who, "refused: the control API is for its owner and root");
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept on the control API");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn is_owner(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    stream.peer_cred().is_ok_and(|who| who.uid() == own || who.uid() == 0)
 }
 
 async fn freshen(app: &mut AppStatus, run: PathBuf) {

@@ -252,7 +252,9 @@ fn chat(app: &mut App, keys: &[(String, Value)], profile: Profile, port: u16) {
                 "the server is chatctl itself: there is no script to interpret"
             }
             "uid" | "gid" => {
-                "a chat server runs as the supervisor: start that as this user, `chatctl systemd` does"
+                let name = if key == "uid" { "user" } else { "group" };
+                app.keys.extend(value.as_text().map(|owner| (name, Toml::Text(owner))));
+                continue;
             }
             "watch" if value.is_true() == Some(true) => {
                 app.keys.push(("watch", Toml::Flag(true)));

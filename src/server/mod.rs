@@ -30,6 +30,7 @@ mod living;
 mod outbox;
 mod pace;
 mod page;
+mod privileges;
 mod recovery;
 mod reread;
 mod sequencer;
@@ -88,7 +89,12 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<config::Tls>,
     /// Who may say for whom a connection or a request is.
     pub(crate) trusted_proxies: Vec<ipnet::IpNet>,
+    /// Who the server is to be, if not who has started it.
+    pub(crate) user: Option<String>,
+    pub(crate) group: Option<String>,
     pub(crate) server: config::Server,
+    /// Below it lies what the apps keep.
+    pub(crate) state_dir: PathBuf,
     /// The journal, where recovery is on.
     pub(crate) journal: PathBuf,
 }
@@ -97,15 +103,25 @@ pub(crate) struct Settings {
 ///
 /// # Errors
 /// It could not start.
-pub(crate) fn run(settings: Settings, inherited: Inherited) -> Result<(), Failure> {
+pub(crate) fn run(settings: Settings, mut inherited: Inherited) -> Result<(), Failure> {
     allow_many_files();
     if let Some(dir) = settings.server.page.dir.as_ref().filter(|dir| !dir.is_dir()) {
         return Err(Failure::usage(format_args!("[page] dir {} is not a folder", dir.display())));
     }
+    // All that may take root's rights; then they are given up, before there is a second thread.
+    let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+    let auth = Auth::load(settings.server.auth.clone(), settings.server.limits.max_name)?.map(Arc::new);
+    let listener = match inherited.chat.take() {
+        Some(listener) => listener,
+        None => listen::bind(settings.listen).map_err(Failure::failed)?,
+    };
+    let journal = settings.server.recovery.enabled.then_some(settings.journal.as_path());
+    let (user, group) = (settings.user.as_deref(), settings.group.as_deref());
+    privileges::give_up(user, group, journal, &settings.state_dir)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
-    let result = runtime.block_on(serve(settings, inherited));
+    let result = runtime.block_on(serve(settings, inherited, Opened { listener, tls, auth }));
     // Connections that are still open are not waited for: their clients have been told.
     runtime.shutdown_background();
     result
@@ -118,18 +134,19 @@ fn allow_many_files() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
-async fn serve(settings: Settings, inherited: Inherited) -> Result<(), Failure> {
+/// What was opened with more rights than the server keeps.
+struct Opened {
+    listener: std::net::TcpListener,
+    tls: Option<Arc<Tls>>,
+    auth: Option<Arc<Auth>>,
+}
+
+async fn serve(settings: Settings, inherited: Inherited, opened: Opened) -> Result<(), Failure> {
     let cannot = |what: &str, error: std::io::Error| Failure::failed(format_args!("cannot {what}: {error}"));
     // Registered first: a signal during the start is not lost.
     let mut stop = Stop::register().map_err(|error| cannot("watch for signals", error))?;
     let hang_up = reread::register().map_err(|error| cannot("watch for signals", error))?;
-    let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
-    let max_name = settings.server.limits.max_name;
-    let auth = Auth::load(settings.server.auth.clone(), max_name)?.map(Arc::new);
-    let listener = match inherited.chat {
-        Some(listener) => listener,
-        None => listen::bind(settings.listen).map_err(Failure::failed)?,
-    };
+    let Opened { listener, tls, auth } = opened;
     let address = listener.local_addr().map_err(|error| cannot("use the listening socket", error))?;
 
     let mut taken = match inherited.go {

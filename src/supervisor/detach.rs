@@ -8,7 +8,7 @@ use crate::{
     error::{Exit, Failure},
 };
 use anyhow::Context;
-use std::{fs::OpenOptions, path::Path, process::Stdio};
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, process::Stdio};
 use tokio::process::Command;
 
 /// Lines of its log that are shown when it did not work.
@@ -38,6 +38,7 @@ fn prepare(config: &Config, notify_path: &Path, log: &Path) -> anyhow::Result<(N
     let file = OpenOptions::new()
         .create(true)
         .append(true)
+        .mode(0o640)
         .open(log)
         .with_context(|| format!("cannot write {}", log.display()))?;
     let mut command = Command::new(std::env::current_exe()?);

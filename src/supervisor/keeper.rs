@@ -219,6 +219,12 @@ async fn keep_up(mut keeper: UnixStream, held: Weak<Held>) {
     }
 }
 
+/// Who asks must be who runs this, or root: it is handed the sockets.
+fn is_owner(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid();
+    rustix::net::sockopt::socket_peercred(stream).is_ok_and(|who| who.uid == own || who.uid.is_root())
+}
+
 async fn ended(keeper: UnixStream) {
     let _ = keeper.set_nonblocking(true);
     if let Ok(mut keeper) = tokio::net::UnixStream::from_std(keeper) {
@@ -278,7 +284,7 @@ pub(crate) fn run(
     let serve = {
         let (life, handed) = (life.clone(), Arc::new(handed));
         move || {
-            for stream in keep.incoming().flatten() {
+            for stream in keep.incoming().flatten().filter(is_owner) {
                 let (life, handed) = (life.clone(), handed.clone());
                 // A supervisor for which there is no thread will ask again.
                 let _ = thread::Builder::new().spawn(move || handed.hand_over(&stream, &life));

@@ -10,6 +10,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, PipeReader, Seek, SeekFrom, Write},
     os::unix::fs::MetadataExt,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -167,7 +168,7 @@ fn stamp() -> impl std::fmt::Display {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
 fn aside(path: &Path, n: u32) -> PathBuf {

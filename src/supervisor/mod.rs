@@ -42,7 +42,6 @@ mod watch;
 
 pub(crate) use detach::detach;
 pub(crate) use memory::of_the_machine as memory_of_the_machine;
-pub(crate) use version::Owner;
 
 use crate::{
     config::Config,
@@ -54,7 +53,7 @@ use driver::{Driver, Incoming};
 use events::Events;
 use signals::Signals;
 use state_dir::StateDir;
-use std::{os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use unit::{Unit, Workplace};
@@ -133,8 +132,6 @@ impl Counter {
     /// Opens it, for its owner alone.
     fn open(&self) -> anyhow::Result<()> {
         let listener = unix::listener(&self.path)?;
-        std::fs::set_permissions(&self.path, std::fs::Permissions::from_mode(0o600))
-            .with_context(|| format!("cannot protect {}", self.path.display()))?;
         let (questions, run, done) = (self.questions.clone(), self.run.clone(), self.done.clone());
         control::server::start(listener, questions, run, done).context("cannot serve the control API")
     }

@@ -10,7 +10,7 @@ use std::{
     io::{self, Read, Seek, Write},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::DirBuilderExt,
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -38,7 +38,8 @@ impl StateDir {
         };
         create(root).map_err(cannot)?;
         let path = root.join("supervisor.lock");
-        let open = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
+        let open =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o640).open(path);
         let mut lock = open.map_err(cannot)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -132,7 +133,8 @@ pub(super) fn forget(run: &Path, app: &str, pid: Option<u32>) {
 /// Whole or not at all: on a full disk the one before is still there.
 fn write(run: &Path, app: &str, text: &str) -> io::Result<()> {
     let next = run.join(format!("{app}.pid.next"));
-    fs::write(&next, text)?;
+    let open = OpenOptions::new().create(true).truncate(true).write(true).mode(0o640).open(&next);
+    open?.write_all(text.as_bytes())?;
     fs::rename(next, pid_file(run, app))
 }
 

@@ -1,7 +1,11 @@
 //! Unix sockets of the supervisor: listeners, and the receiving side of `NOTIFY_SOCKET` (sd_notify(3)).
 
 use anyhow::{Context, Result};
-use std::{fs, io, os::unix::net::UnixListener, path::Path};
+use std::{
+    fs, io,
+    os::unix::{fs::PermissionsExt, net::UnixListener},
+    path::Path,
+};
 use tokio::net::UnixDatagram;
 
 /// The longest path a Unix socket can have (sun_path, less its final zero).
@@ -21,11 +25,14 @@ pub(super) fn fits(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Listens at `path`, in the place of what an earlier process left there.
+/// Listens at `path`, for the owner alone, in the place of what an earlier process left there.
 pub(super) fn listener(path: &Path) -> Result<UnixListener> {
     fits(path)?;
     fresh(path)?;
-    UnixListener::bind(path).with_context(|| format!("cannot bind {}", path.display()))
+    let listener = UnixListener::bind(path).with_context(|| format!("cannot bind {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("cannot protect {}", path.display()))?;
+    Ok(listener)
 }
 
 /// What a process says of itself.

@@ -2,19 +2,19 @@
 //! meanwhile can still be started, so there is always a way back to what worked.
 
 use super::{keeper::Held, machine::Number};
-use crate::config::{self, App, Config, Server};
+use crate::{
+    config::{App, Config, Server},
+    control::client,
+    owner::Owner,
+};
 use anyhow::{Context, Result};
-use nix::unistd::{Gid, Group, Uid, User};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::{
-    fs::{self, File},
+    fs::File,
     io::Write,
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::{
-            fs::{MetadataExt, PermissionsExt, chown},
-            process::CommandExt,
-        },
+        unix::{fs::MetadataExt, process::CommandExt},
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -47,8 +47,8 @@ impl Version {
     /// # Errors
     /// The program is not there, or cannot be run.
     pub(super) fn new(config: &Config, app: &App, program: &Path, held: Arc<Held>) -> Result<Self> {
+        Owner::of(app.user.as_deref(), app.group.as_deref())?;
         if let Some(command) = &app.command {
-            Owner::of(command)?;
             anyhow::ensure!(command.cwd.is_dir(), "cwd {} is not a folder", command.cwd.display());
         }
         let file = File::open(program).with_context(|| format!("cannot open {}", program.display()))?;
@@ -132,11 +132,11 @@ impl Version {
     /// # Errors
     /// There is no such user or group, it cannot reach `notify`, or no descriptor is left.
     pub(super) fn command(&self, notify: &Path) -> Result<Command> {
-        let Some(own) = &self.app.command else { return self.server_command() };
+        let Some(own) = &self.app.command else { return self.server_command(notify) };
         let [program, arguments @ ..] = own.argv.as_slice() else { anyhow::bail!("the command is empty") };
         let mut command = Command::new(program);
         command.args(arguments).current_dir(&own.cwd).stdin(Stdio::null());
-        let owner = Owner::of(own)?;
+        let owner = self.owner()?;
         owner.take(&mut command);
         if let Err(error) = owner.let_in(notify)
             && own.wait_ready
@@ -146,8 +146,23 @@ impl Version {
         Ok(command)
     }
 
-    /// chat.toml's text comes on standard input.
-    fn server_command(&self) -> Result<Command> {
+    /// Who it runs as.
+    ///
+    /// # Errors
+    /// There is no such user or group.
+    pub(super) fn owner(&self) -> Result<Owner> {
+        Owner::of(self.app.user.as_deref(), self.app.group.as_deref())
+    }
+
+    /// chat.toml's text comes on standard input. Who it is to be it becomes by itself, once it has what takes more rights.
+    fn server_command(&self, notify: &Path) -> Result<Command> {
+        let owner = self.owner()?;
+        owner.let_in(notify)?;
+        // There the next server asks for the connections of this one.
+        let control = client::stats_socket(notify.parent().unwrap_or(notify), &self.app.name);
+        if control.exists() {
+            owner.let_in(&control)?;
+        }
         let held = || format!("/proc/self/fd/{}", self.file.as_raw_fd()).into();
         let program: PathBuf = if self.is_current() { self.program.clone() } else { held() };
         let mut command = Command::new(program);
@@ -162,65 +177,5 @@ impl Version {
     /// chat.toml's text, to be read from its beginning.
     fn text(&self) -> Result<File> {
         Ok(File::open(format!("/proc/self/fd/{}", self.text.as_raw_fd()))?)
-    }
-}
-
-/// Who a program runs as.
-pub(crate) struct Owner {
-    /// With home and shell.
-    pub(crate) user: Option<User>,
-    /// The group, if not the user's own.
-    pub(crate) group: Option<Gid>,
-}
-
-impl Owner {
-    /// # Errors
-    /// There is no such user or group.
-    pub(crate) fn of(command: &config::Command) -> Result<Self> {
-        let user = command.user.as_ref().map(|name| {
-            let by_id = || User::from_uid(Uid::from_raw(name.parse().ok()?)).ok()?;
-            User::from_name(name)?.or_else(by_id).with_context(|| format!("there is no user {name}"))
-        });
-        let group = command.group.as_ref().map(|name| {
-            let by_id = || Group::from_gid(Gid::from_raw(name.parse().ok()?)).ok()?;
-            let found = Group::from_name(name)?.or_else(by_id);
-            found.map(|group| group.gid).with_context(|| format!("there is no group {name}"))
-        });
-        let (user, group) = (user.transpose()?, group.transpose()?);
-        let group = group.or(user.as_ref().map(|user| user.gid));
-        Ok(Self { user, group })
-    }
-
-    /// Makes a program run as it, with what login(1) sets.
-    fn take(&self, command: &mut Command) {
-        self.group.map(|group| command.gid(group.as_raw()));
-        if let Some(user) = &self.user {
-            command.uid(user.uid.as_raw());
-            command.env("HOME", &user.dir).env("SHELL", &user.shell);
-            command.env("USER", &user.name).env("LOGNAME", &user.name);
-        }
-    }
-
-    /// Lets it say how far it is: the socket is its own, and the folders of the sockets let it pass. What else is in
-    /// them is for nobody else's eyes by itself.
-    fn let_in(&self, notify: &Path) -> Result<()> {
-        let Some(user) = &self.user else { return Ok(()) };
-        chown(notify, Some(user.uid.as_raw()), None)?;
-        for folder in notify.ancestors().skip(1).take(2) {
-            let mode = folder.metadata()?.mode();
-            fs::set_permissions(folder, fs::Permissions::from_mode(mode | 0o011))?;
-        }
-        let passes = |folder: &&Path| {
-            let bit = |meta: &fs::Metadata| if meta.uid() == user.uid.as_raw() { 0o100 } else { 0o001 };
-            folder.metadata().is_ok_and(|meta| meta.mode() & bit(&meta) != 0)
-        };
-        match notify.ancestors().skip(3).find(|folder| !passes(folder)) {
-            Some(folder) => anyhow::bail!(
-                "{} cannot pass through {} to say that it is ready: choose another state_dir",
-                user.name,
-                folder.display()
-            ),
-            None => Ok(()),
-        }
     }
 }

@@ -13,6 +13,7 @@ mod layers;
 mod learn;
 mod migrate;
 mod orders;
+mod privileges;
 mod program;
 mod reload;
 mod supervise;

@@ -1,10 +1,12 @@
 // What no client should send: clear refusals, and the server stays up for the others.
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { readFileSync, readdirSync } from "node:fs";
 import net from "node:net";
 import { test } from "node:test";
+import { deflateRawSync } from "node:zlib";
 import { WebSocket } from "ws";
-import { ask, connect, hear, serve, soon } from "./helpers.mjs";
+import { ask, connect, hear, serve, soon, until } from "./helpers.mjs";
 
 async function alive(t, server) {
   const socket = await connect(t, server, { name: "n", room: "alive" });
@@ -100,4 +102,179 @@ test("ten thousand rooms", async (t) => {
   assert.match((await ask(socket, "join_room", { idx: "more", name: "n" })).error, /10000|rooms/);
   assert.equal((await ask(socket, "chatting", { idx: 9999, name: "n", msg: "x" })).ok, true);
   assert.equal((await hear(socket))[0][1].view, 1);
+});
+
+/** Runs something hostile beside people who talk, and sees that they noticed nothing and that nothing of it is left. */
+async function beside(t, server, attack) {
+  const memory = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.child.pid}/status`, "utf8"))[1]);
+  const files = () => readdirSync(`/proc/${server.child.pid}/fd`).length;
+  const people = await Promise.all(["a", "b", "c"].map((name) => connect(t, server, { name, room: "honest" })));
+  const lost = [];
+  let said = 0;
+  for (const socket of people) {
+    await ask(socket, "join_room", { type: 1 });
+    socket.on("disconnect", (reason) => lost.push(reason));
+    socket.heard = [];
+  }
+  const talking = setInterval(() => people[said % 3].emit("chatting", said++), 10);
+  const [before, open] = [memory(), files()];
+  try {
+    await attack();
+  } finally {
+    clearInterval(talking);
+  }
+  await until("everything heard", () => people.every((socket) => socket.heard.filter(([, body]) => body.type === "chat").length >= said));
+  const own = (socket) => socket.heard.filter(([, body]) => body.type === "chat").map(([, body]) => body.msg);
+  people.forEach((socket) => assert.deepEqual(own(socket).toSorted((a, b) => a - b), Array.from({ length: said }, (_, n) => n)));
+  assert.deepEqual([lost, server.child.exitCode], [[], null]);
+  assert.doesNotMatch(server.log, /panicked/);
+  // What the allocator keeps for the next time is not what an attacker holds.
+  await until(`memory to be back: ${before} KB before`, () => memory() < before + 24 * 1024);
+  await until(`descriptors to be back: ${open} before`, () => files() <= open + 5);
+  people.forEach((socket) => socket.close());
+}
+
+const HEAD = (path) => `GET ${path} HTTP/1.1\r\nhost: x\r\n`;
+const UPGRADE = "/socket.io/?EIO=4&transport=websocket&name=n&room=r";
+const KEY = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+
+/** A bare connection that writes this, and goes on with `more` until it is closed. */
+function dial(server, text, more = () => {}) {
+  const socket = net.connect(server.port, "127.0.0.1", () => {
+    socket.write(text);
+    more(socket);
+  });
+  const closed = new Promise((end) => socket.on("close", end));
+  socket.on("error", () => {}).resume();
+  return { socket, closed };
+}
+
+/** A client's frame. */
+function frame(opcode, payload, { fin = 0x80, masked = 0x80, length = payload.length } = {}) {
+  const size = length < 126 ? [masked | length] : length < 65536 ? [masked | 126, length >> 8, length & 255] : [masked | 127, 0, 0, 0, 0, ...[24, 16, 8, 0].map((by) => (length >>> by) & 255)];
+  return Buffer.concat([Buffer.from([fin | opcode, ...size, ...(masked ? [0, 0, 0, 0] : [])]), Buffer.from(payload)]);
+}
+
+test("slowloris, half-open sockets and a flood of headers", async (t) => {
+  const server = await serve(t, "local", '[limits]\nhandshake_timeout = "2s"\n');
+  await beside(t, server, async () => {
+    const slow = Array.from({ length: 200 }, () => {
+      let timer;
+      const connection = dial(server, HEAD("/healthz"), (socket) => (timer = setInterval(() => socket.write("x-y: z\r\n"), 100)));
+      return connection.closed.finally(() => clearInterval(timer));
+    });
+    const silent = Array.from({ length: 200 }, () => dial(server, "").closed);
+    const half = Array.from({ length: 100 }, () => dial(server, HEAD(UPGRADE)).closed);
+    const flood = Array.from({ length: 20 }, () => dial(server, HEAD("/"), (socket) => {
+      const pour = () => { while (!socket.destroyed && socket.write(`x-${randomBytes(4).toString("hex")}: ${"y".repeat(1000)}\r\n`)); };
+      socket.on("drain", pour);
+      pour();
+    }).closed);
+    await soon("their end", Promise.all([...slow, ...silent, ...half, ...flood]));
+  });
+});
+
+test("thousands of handshakes that nobody follows up", async (t) => {
+  const server = await serve(t, "local", '[limits]\nhandshake_timeout = "3s"\n');
+  const HANDSHAKES = Number(process.env.CHATCTL_HANDSHAKES ?? 2000);
+  await beside(t, server, async () => {
+    for (let n = 0; n < HANDSHAKES; n += 100) {
+      await Promise.all(Array.from({ length: 50 }, () => fetch(`${server.url}/socket.io/?EIO=4&transport=polling`).then((answer) => answer.text())));
+      await Promise.all(Array.from({ length: 50 }, () => {
+        const { socket, closed } = dial(server, `${HEAD(UPGRADE)}${KEY}\r\n`);
+        socket.once("data", () => socket.destroy());
+        return closed;
+      }));
+    }
+  });
+});
+
+test("frames of every illegal kind", async (t) => {
+  const server = await serve(t);
+  const illegal = [
+    frame(3, "reserved"), frame(0xb, "reserved"), frame(1, "unmasked", { masked: 0 }), frame(1, "x", { fin: 0xc0 }), frame(1, "x", { fin: 0xf0 }),
+    frame(0, "a continuation of nothing"), Buffer.concat([frame(1, "42[", { fin: 0 }), frame(1, "interleaved")]), frame(9, "x".repeat(200)), frame(8, "x"),
+    frame(8, "\u0003\u0000"), frame(9, "", { fin: 0 }), frame(1, "", { length: 0x7fffffff }), Buffer.from([0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]),
+    frame(1, Buffer.from([0xff, 0xfe, 0x80])), frame(2, ""), frame(2, Buffer.alloc(100)), frame(1, "4"), frame(1, "40/other,{}"), frame(1, "6"), frame(1, "1"),
+    ...Array.from({ length: 100 }, (_, n) => randomBytes(n + 1)),
+  ];
+  await beside(t, server, async () => {
+    for (const connected of [false, true]) {
+      await Promise.all(illegal.map(async (bytes) => {
+        const { socket, closed } = dial(server, `${HEAD(UPGRADE)}${KEY}\r\n`);
+        await soon("the upgrade", Promise.race([closed, new Promise((open) => socket.once("data", open))]));
+        if (connected) socket.write(frame(1, "40"));
+        socket.write(bytes);
+        socket.write(frame(1, '42["chatting","after"]'));
+        socket.end(frame(8, ""));
+        await soon("its end", closed);
+      }));
+    }
+  });
+});
+
+test("huge attachments, too many of them, and those that never come", async (t) => {
+  const server = await serve(t);
+  await beside(t, server, async () => {
+    const placeholders = (count) => JSON.stringify(["chatting", Array.from({ length: count }, (_, num) => ({ _placeholder: true, num }))]);
+    for (const attack of [
+      async (socket) => socket.send(`451-["chatting",{"_placeholder":true,"num":0}]`) ?? socket.send(Buffer.alloc(2_000_000)),
+      async (socket) => { socket.send(`45100000-${placeholders(10)}`); for (let n = 0; n < 100; n += 1) socket.send(Buffer.alloc(10_000)); },
+      async (socket) => { for (let n = 0; n < 50; n += 1) socket.send(`451-["chatting",{"_placeholder":true,"num":0}]`); },
+      async (socket) => { for (let n = 0; n < 200; n += 1) socket.send(Buffer.alloc(50_000)); },
+      async (socket) => { socket.send(`4520-${placeholders(20)}`); for (let n = 0; n < 20; n += 1) socket.send(Buffer.alloc(40_000)); },
+    ]) {
+      await Promise.all(Array.from({ length: 10 }, async () => {
+        const socket = await raw(t, server);
+        const gone = new Promise((end) => socket.on("close", end));
+        await attack(socket);
+        socket.close();
+        await soon("its end", gone);
+      }));
+    }
+  });
+});
+
+test("floods of acknowledgements, namespaces and packets that mean nothing", async (t) => {
+  const server = await serve(t, "local", "[limits]\nmessages_per_second = 100\nmessage_burst = 500\n");
+  await beside(t, server, async () => {
+    await Promise.all(["43[1]", "4312345[]", "40/x,{}", "40", "41", "2", "3", "6", '42["nothing"]', '4212["nothing"]'].map(async (packet) => {
+      const socket = await raw(t, server);
+      const gone = new Promise((end) => socket.on("close", end));
+      for (let n = 0; n < 5000; n += 1) socket.send(packet);
+      await Promise.race([gone, new Promise((later) => socket.send("2", later))]);
+      socket.terminate();
+      await soon("its end", gone);
+    }));
+  });
+});
+
+test("a compressed bomb is not even unpacked", async (t) => {
+  const server = await serve(t);
+  await beside(t, server, async () => {
+    const bomb = deflateRawSync(Buffer.alloc(50_000_000));
+    const { socket, closed } = dial(server, `${HEAD(UPGRADE)}${KEY}sec-websocket-extensions: permessage-deflate\r\n\r\n`);
+    const answer = await soon("the upgrade", new Promise((open) => socket.once("data", (text) => open(String(text)))));
+    assert.doesNotMatch(answer, /permessage-deflate/i);
+    socket.write(frame(1, bomb, { fin: 0xc0 }));
+    await soon("its end", closed);
+    const { sid } = JSON.parse((await (await fetch(`${server.url}/socket.io/?EIO=4&transport=polling`)).text()).slice(1));
+    const post = `POST /socket.io/?EIO=4&transport=polling&sid=${sid} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-encoding: deflate\r\ncontent-length: ${bomb.length}\r\n\r\n`;
+    await soon("its end", dial(server, Buffer.concat([Buffer.from(post), bomb])).closed);
+  });
+});
+
+test("paths that lead elsewhere", async (t) => {
+  const server = await serve(t, "local", '[page]\ndir = "."\n');
+  const paths = ["/../../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/..%2f..%2fetc%2fpasswd", "/.%00/etc/passwd", "//etc/passwd", "/state/../../etc/passwd", "/%5c..%5c..%5cetc/passwd", "/socket.io/../../etc/passwd", "/room/../../etc/passwd", "/\u0000", "/.git/config", "/%2egit/config"];
+  await beside(t, server, async () => {
+    for (const path of paths) {
+      let heard = "";
+      const { socket, closed } = dial(server, `${HEAD(path)}connection: close\r\n\r\n`);
+      socket.on("data", (text) => (heard += text));
+      await soon("its end", closed);
+      assert.doesNotMatch(heard, /root:/, path);
+      assert.doesNotMatch(heard, /^HTTP\/1.1 [25]/, `${path}: ${heard.slice(0, 80)}`);
+    }
+  });
 });

@@ -1,0 +1,115 @@
+//! Who may do what: the user a server runs as, the control socket, the files that are written. Needs root to change users.
+
+use crate::program::{Supervisor, chatctl, until};
+use std::{
+    fs,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        process::CommandExt,
+    },
+    path::Path,
+    process::{Command, Stdio},
+};
+
+const NOBODY: u32 = 65534;
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+fn status(pid: u32, key: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    line.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_server_gives_up_roots_rights_and_keeps_its_journal() {
+    if !is_root() {
+        return;
+    }
+    let supervisor = Supervisor::start("user = \"nobody\"\nwatch = true\nprobe_interval = 100");
+    let first = supervisor.child();
+    assert_eq!(status(first, "Uid"), "65534 65534 65534 65534");
+    assert!(status(first, "Gid").split(' ').all(|group| group != "0"));
+    assert!(!status(first, "Groups").split(' ').any(|group| group == "0"), "{}", status(first, "Groups"));
+    assert_eq!(
+        (status(first, "CapEff").as_str(), status(first, "NoNewPrivs").as_str()),
+        ("0000000000000000", "1")
+    );
+    let journal = supervisor.path("state/journal/chatting/chatting.sqlite");
+    let own = |path: &Path| fs::metadata(path).map(|is| (is.uid(), is.permissions().mode() & 0o777));
+    assert_eq!(own(&journal).unwrap(), (NOBODY, 0o600));
+    assert!(supervisor.handshake().unwrap().starts_with("HTTP/1.1 200"));
+    let app = until("a probe", || supervisor.app().filter(|app| app["health_latency_ms"].is_number()));
+    assert_eq!((app["health"].as_str(), app["recovery"]["trouble"].as_str()), (Some("ok"), None), "{app}");
+    // And once more, beside the first: the journal changes hands.
+    assert!(chatctl(supervisor.dir.path(), &["reload"]).status.success());
+    let second = supervisor.child();
+    assert_ne!(first, second);
+    assert_eq!(status(second, "Uid"), "65534 65534 65534 65534");
+    let app = supervisor.app().unwrap();
+    assert_eq!((app["health"].as_str(), app["recovery"]["trouble"].as_str()), (Some("ok"), None), "{app}");
+}
+
+#[test]
+fn a_user_that_there_is_not_is_said_before_anything_starts() {
+    let supervisor = Supervisor::prepare("user = \"no-such-user\"");
+    let output = chatctl(supervisor.dir.path(), &["supervise"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no user no-such-user"));
+}
+
+/// Whatever the modes of the files say.
+#[test]
+fn the_control_socket_is_for_its_owner_and_root() {
+    if !is_root() {
+        return;
+    }
+    let supervisor = Supervisor::start("");
+    let socket = supervisor.path("state/control.sock");
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    for folder in [supervisor.dir.path(), &supervisor.path("state")] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
+    let ask = |user: u32| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--max-time", "20", "--unix-socket"]).arg(&socket).arg("http://chatctl/status");
+        curl.uid(user).gid(user).current_dir("/").stdin(Stdio::null()).output().unwrap()
+    };
+    let refused = ask(NOBODY);
+    assert!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
+    assert!(ask(0).stdout.starts_with(b"{"));
+    until("a line about it", || supervisor.log().contains("is for its owner and root").then_some(()));
+}
+
+#[test]
+fn what_is_written_is_nobody_elses_business() {
+    let supervisor = Supervisor::start("");
+    let mut folders = vec![supervisor.path("state")];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let is = fs::symlink_metadata(&path).unwrap();
+            if is.is_symlink() {
+                continue;
+            }
+            if is.is_dir() {
+                folders.push(path);
+            } else {
+                seen += 1;
+                // The readiness socket is behind the modes of its folders.
+                let notify = path.extension().is_some_and(|extension| extension == "notify");
+                assert!(
+                    notify || is.permissions().mode() & 0o007 == 0,
+                    "{}: {:o}",
+                    path.display(),
+                    is.mode()
+                );
+            }
+        }
+    }
+    assert!(seen >= 5, "{seen} files");
+}
