@@ -67,12 +67,17 @@ impl Drop for Tmux {
     }
 }
 
+/// Waits until it is gone: until then it may read what is typed.
+fn ended(pid: u32) {
+    until("its end", || (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+}
+
 #[test]
 fn the_screen_shows_obeys_and_gives_the_terminal_back() {
     let mut supervisor = Supervisor::start("max_memory_restart = \"300M\"");
     let Some(tmux) = Tmux::start(&supervisor) else { return };
     let before = tmux.settings("before");
-    tmux.top();
+    let top = tmux.top();
     tmux.shows("largest of 0 rooms");
     let screen = tmux.shows("listening on");
     for part in
@@ -105,11 +110,13 @@ fn the_screen_shows_obeys_and_gives_the_terminal_back() {
     until("it to be seen again", || (!tmux.screen().contains("no supervisor answers")).then_some(()));
     assert!(supervisor.handshake().is_ok());
     tmux.keys(&["q"]);
+    ended(top);
     assert_eq!(tmux.settings("after"), before);
     // However it ends.
     for name in ["TERM", "HUP"] {
-        signal(tmux.top(), name);
-        until("its end", || (!tmux.screen().contains("q: quit")).then_some(()));
+        let top = tmux.top();
+        signal(top, name);
+        ended(top);
         assert_eq!(tmux.settings(name), before, "{name}");
     }
 }
