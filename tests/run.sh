@@ -10,6 +10,7 @@ command -v npm >/dev/null || missing+=(npm)
 for program in chromium curl openssl fish zsh tmux; do # the shells: for the tests of the completions
   command -v "$program" >/dev/null || missing+=("$program")
 done
+command -v promtool >/dev/null || missing+=(prometheus) # for the check of the metrics
 command -v php >/dev/null || missing+=(php-cli) # for the example of the README
 command -v nft >/dev/null || missing+=(nftables iproute2) # for half-open connections
 if ((${#missing[@]})); then

@@ -47,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) apps: Vec<App>,
     /// What every chat server shares.
     pub(crate) server: Server,
+    /// `[metrics]`: where the supervisor serves them; `None`: nowhere.
+    pub(crate) metrics: Option<SocketAddr>,
     /// Who is told when something happens.
     pub(crate) hooks: Vec<Hook>,
 }

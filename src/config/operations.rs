@@ -1,10 +1,10 @@
-//! Reading what operators add: `[log]`, `[[hook]]`.
+//! Reading what operators add: `[log]`, `[metrics]`, `[[hook]]`.
 
 use super::{
     parse,
     read::{File, Section},
 };
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 use toml::de::{DeTable, DeValue};
 
 /// `[log]`: what supervisor and servers write of what they do.
@@ -129,6 +129,17 @@ pub(super) fn log(file: &mut File<'_>, top: &mut Section<'_>) -> Log {
     };
     section.finish(file);
     log
+}
+
+/// `[metrics]`: where they are served.
+pub(super) fn metrics(file: &mut File<'_>, top: &mut Section<'_>) -> Option<SocketAddr> {
+    let mut section = top.section(file, "metrics");
+    let listen = section.take(file, "listen", None, |value| match value.as_bool() {
+        Some(false) => Ok(None),
+        _ => parse::address(value).map(Some),
+    });
+    section.finish(file);
+    listen
 }
 
 /// Every `[[hook]]`; `apps` are the names there are.

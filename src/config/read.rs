@@ -325,10 +325,11 @@ fn config(file: &mut File<'_>, table: &DeTable<'_>, path: Option<PathBuf>, place
         top.take(file, "state_dir", places.around.state_dir(), |value| Ok(places.path(&parse::text(value)?)));
     let server = server(file, &mut top, places, &state_dir);
     let apps = apps(file, &mut top, places);
+    let metrics = operations::metrics(file, &mut top);
     let names: Vec<String> = apps.iter().map(|app| app.name.clone()).collect();
     let hooks = operations::hooks(file, &mut top, &names);
     top.finish(file);
-    Config { path, text: file.text.to_owned(), state_dir, apps, server, hooks }
+    Config { path, text: file.text.to_owned(), state_dir, apps, server, metrics, hooks }
 }
 
 fn server(file: &mut File<'_>, top: &mut Section<'_>, places: &Places<'_>, state_dir: &Path) -> Server {

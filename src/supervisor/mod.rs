@@ -23,6 +23,7 @@ pub(crate) mod keeper;
 pub(crate) mod logs;
 mod machine;
 mod memory;
+mod metrics;
 mod occasions;
 mod orders;
 mod probe;
@@ -80,6 +81,9 @@ pub(crate) async fn run(config: Config, background: bool) -> Result<(), Failure>
     tree::adopt_orphans();
     place.hooks.set(&config.hooks);
     let units = units(&config, &place)?;
+    if let Some(address) = config.metrics {
+        metrics::start(address, questions.clone(), state.run())?;
+    }
     let done = CancellationToken::new();
     let counter = Counter { path: config.state_dir.join(CONTROL), run: state.run(), questions, done };
     counter.open().map_err(|error| Failure::usage(format_args!("{error:#}")))?;

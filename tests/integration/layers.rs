@@ -72,6 +72,7 @@ fn each_foreign_crate_has_one_home() {
         ("server/", &["socketioxide", "engineioxide", "tower_http::", "tokio_tungstenite"]),
         ("supervisor/cron.rs", &["croner::", "chrono::"]),
         ("config/", &["toml::"]),
+        ("supervisor/metrics.rs", &["prometheus_client::"]),
         ("top/", &["ratatui::", "crossterm::"]),
         ("server/", &["x509_cert::", "ppp::", "jsonwebtoken::"]),
         ("migrate/js", &["tree_sitter::", "tree_sitter_javascript::"]),

@@ -11,6 +11,7 @@ mod hooks;
 mod install;
 mod layers;
 mod learn;
+mod metrics;
 mod migrate;
 mod orders;
 mod privileges;

@@ -48,8 +48,10 @@ fn what_is_shown_as_an_example_is_not_the_default() {
     assert!(examples.len() > 8, "{examples:?}");
     for key in examples {
         let with = uncommented(&key);
-        let same =
-            with.apps == plain.apps && with.server == plain.server && with.state_dir == plain.state_dir;
+        let same = with.metrics == plain.metrics
+            && with.apps == plain.apps
+            && with.server == plain.server
+            && with.state_dir == plain.state_dir;
         let same = same || (with.apps == as_program.apps && key.name != "command");
         assert!(!same, "chat.toml:{}: {name} is the default: write it as #{name}", key.line, name = key.name);
     }

@@ -1,0 +1,246 @@
+//! Metrics: supervisor and servers in Prometheus' text format, on `[metrics] listen`. The home of prometheus_client.
+//!
+//! Nothing is counted for it: whoever scrapes has supervisor and servers asked, and a server that does not answer is
+//! left out. Counters begin anew with each process; `chatctl_app_start_time_seconds` says which.
+
+use crate::{
+    control::{
+        client,
+        server::Ask,
+        types::{AppStatus, Stats, Status},
+    },
+    error::Failure,
+};
+use anyhow::Context;
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use prometheus_client::{
+    encoding::prometheus_text,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::atomic::AtomicU64,
+    time::Duration,
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// Longest answer of a server.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+type Labels = Vec<(&'static str, String)>;
+type Count = Family<Labels, Counter>;
+type Level = Family<Labels, Gauge<f64, AtomicU64>>;
+
+/// Serves them for the life of the process; `run` is the folder of the chat servers' sockets.
+///
+/// # Errors
+/// The address cannot be had.
+pub(super) fn start(address: SocketAddr, asks: mpsc::Sender<Ask>, run: PathBuf) -> Result<(), Failure> {
+    let cannot = |error: std::io::Error| {
+        Failure::usage(format_args!("cannot serve metrics on {address}: {error}"))
+            .hint("choose another [metrics] listen, or stop what listens there")
+    };
+    let listener = TcpListener::bind(address).map_err(cannot)?;
+    listener.set_nonblocking(true).map_err(cannot)?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(cannot)?;
+    let answer = move || {
+        let (asks, run) = (asks.clone(), run.clone());
+        async move { scrape(&asks, &run).await.unwrap_or_else(|error| refuse(&error)) }
+    };
+    let routes = Router::new().route("/metrics", get(answer));
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, routes).await {
+            tracing::error!(%error, "the metrics have ended");
+        }
+    });
+    Ok(())
+}
+
+fn refuse(error: &anyhow::Error) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{error:#}\n")).into_response()
+}
+
+async fn scrape(asks: &mpsc::Sender<Ask>, run: &Path) -> anyhow::Result<Response> {
+    let (reply, status) = oneshot::channel();
+    let _ = asks.send(Ask::Status(reply)).await;
+    let status = status.await.context("the supervisor is stopping")?;
+    let stats = status.apps.iter().map(async |app| {
+        let chat = app.pid.is_some() && app.profile != "-";
+        let socket = client::stats_socket(run, &app.name);
+        if chat { client::stats(&socket, TIMEOUT).await.ok() } else { None }
+    });
+    let stats: Vec<_> =
+        join_all(stats).await.into_iter().map(|known| known.map(|(stats, _)| stats)).collect();
+    let text = text(&status, &stats)?;
+    Ok(([(header::CONTENT_TYPE, prometheus_text::CONTENT_TYPE)], text).into_response())
+}
+
+/// All of it; `stats` are those of the apps, where they said something.
+fn text(status: &Status, stats: &[Option<Box<Stats>>]) -> Result<String, std::fmt::Error> {
+    let mut page = Page(Registry::default());
+    let supervisor = &status.supervisor;
+    page.level(
+        "chatctl_build_info",
+        "The version that runs",
+        [(vec![("version", supervisor.version.clone())], 1.0)],
+    );
+    let started = since(supervisor.uptime_s);
+    page.level(
+        "chatctl_supervisor_start_time_seconds",
+        "When the supervisor was started",
+        [(vec![], started)],
+    );
+    let in_force = f64::from(u8::from(supervisor.config_problems.is_empty()));
+    page.level("chatctl_config_in_force", "Whether chat.toml is in force as it is", [(vec![], in_force)]);
+    page.apps(&status.apps);
+    let known = status.apps.iter().zip(stats).filter_map(|(app, stats)| Some((app, stats.as_deref()?)));
+    page.chats(&known.collect::<Vec<_>>());
+    let mut text = String::new();
+    prometheus_text::encode(&mut text, &page.0)?;
+    Ok(text)
+}
+
+struct Page(Registry);
+
+impl Page {
+    fn level(&mut self, name: &str, help: &str, levels: impl IntoIterator<Item = (Labels, f64)>) {
+        let family = Level::default();
+        for (labels, level) in levels {
+            family.get_or_create(&labels).set(level);
+        }
+        self.0.register(name, help, family);
+    }
+
+    fn count(&mut self, name: &str, help: &str, counts: impl IntoIterator<Item = (Labels, u64)>) {
+        let family = Count::default();
+        for (labels, count) in counts {
+            family.get_or_create(&labels).inc_by(count);
+        }
+        self.0.register(name, help, family);
+    }
+
+    /// What the supervisor knows of each app.
+    fn apps(&mut self, apps: &[AppStatus]) {
+        let each = |value: fn(&AppStatus) -> Option<f64>| {
+            apps.iter().filter_map(move |app| Some((of(app), value(app)?))).collect::<Vec<_>>()
+        };
+        let word = |key, word: String, app| [of(app), vec![(key, word)]].concat();
+        let states = apps.iter().map(|app| (word("state", app.state.clone(), app), 1.0));
+        self.level("chatctl_app_state", "1 for the state it is in", states.collect::<Vec<_>>());
+        let health = |app: &AppStatus| format!("{:?}", app.health).to_lowercase();
+        let healths = apps.iter().map(|app| (word("health", health(app), app), 1.0));
+        self.level("chatctl_app_health", "1 for how well it is", healths.collect::<Vec<_>>());
+        let restarts = apps.iter().flat_map(|app| {
+            let by = app.restarts_by_class.iter();
+            by.map(move |(class, count)| (word("reason", class.clone(), app), *count))
+        });
+        self.count("chatctl_app_restarts", "Times it was started again", restarts.collect::<Vec<_>>());
+        let running = |app: &AppStatus, value: f64| app.pid.map(|_| value);
+        for (name, help, value) in [
+            (
+                "memory_bytes",
+                "Resident memory, with all it started",
+                (|app| Some(app.memory_bytes as f64)) as fn(&AppStatus) -> _,
+            ),
+            ("memory_limit_bytes", "Its max_memory_restart", |app| {
+                app.memory_limit_bytes.map(|limit| limit as f64)
+            }),
+            ("cpu_ratio", "Use of one core", |app| Some(f64::from(app.cpu_percent) / 100.0)),
+            ("probe_duration_seconds", "How long its last answer took", |app| {
+                Some(app.health_latency_ms? / 1000.0)
+            }),
+            ("open_fds", "Files it has open", |app| open_fds(app.pid?)),
+        ] {
+            let levels = each(value).into_iter();
+            self.level(&format!("chatctl_app_{name}"), help, levels);
+        }
+        let started = apps.iter().filter_map(|app| Some((of(app), running(app, since(app.uptime_s))?)));
+        self.level(
+            "chatctl_app_start_time_seconds",
+            "When its process went to work",
+            started.collect::<Vec<_>>(),
+        );
+    }
+
+    /// What each chat server says of itself.
+    fn chats(&mut self, chats: &[(&AppStatus, &Stats)]) {
+        for (name, help, value) in [
+            (
+                "connections",
+                "Sockets that are connected",
+                (|stats| stats.connections as f64) as fn(&Stats) -> f64,
+            ),
+            ("rooms", "Rooms with somebody in them", |stats| stats.rooms as f64),
+            ("sessions", "Sessions, connected and lost", |stats| stats.recovery.sessions as f64),
+            ("recovery_working", "Whether a crash could be made good now", |stats| {
+                f64::from(u8::from(stats.recovery.enabled && stats.recovery.trouble.is_none()))
+            }),
+            ("journal_messages", "Messages in the journal", |stats| stats.recovery.journal_messages as f64),
+            ("journal_bytes", "Their bytes", |stats| stats.recovery.journal_bytes as f64),
+            ("journal_commit_seconds", "The last commit", |stats| stats.recovery.commit_us as f64 / 1e6),
+        ] {
+            self.level(
+                &format!("chatctl_{name}"),
+                help,
+                chats.iter().map(|(app, stats)| (of(app), value(stats))),
+            );
+        }
+        for (name, help, value) in [
+            (
+                "events_accepted",
+                "Events of clients that were accepted",
+                (|stats| stats.accepted) as fn(&Stats) -> u64,
+            ),
+            ("events_refused", "Events of clients that were refused", |stats| stats.refused),
+            ("packets_sent", "Packets to clients", |stats| stats.delivered),
+            ("slow_clients_closed", "Clients that did not keep up", |stats| stats.slow_closed),
+            ("messages_replayed", "Messages that were told to who had missed them", |stats| {
+                stats.recovery.replayed
+            }),
+        ] {
+            self.count(
+                &format!("chatctl_{name}"),
+                help,
+                chats.iter().map(|(app, stats)| (of(app), value(stats))),
+            );
+        }
+        let with = |app: &AppStatus, key, value: &str| [of(app), vec![(key, value.to_owned())]].concat();
+        let away = chats.iter().flat_map(|(app, stats)| {
+            stats.turned_away.iter().map(|(why, count)| (with(app, "reason", why), *count))
+        });
+        self.count("chatctl_turned_away", "Refusals, by the key of chat.toml", away.collect::<Vec<_>>());
+        let back = chats.iter().flat_map(|(app, stats)| {
+            let refused =
+                stats.recovery.refused.iter().map(|(why, count)| (with(app, "outcome", why), *count));
+            refused.chain([(with(app, "outcome", "recovered"), stats.recovery.recovered)])
+        });
+        self.count(
+            "chatctl_recoveries",
+            "Clients that came back, by what came of it",
+            back.collect::<Vec<_>>(),
+        );
+    }
+}
+
+fn of(app: &AppStatus) -> Labels {
+    vec![("app", app.name.clone())]
+}
+
+/// Seconds since 1970, so long ago.
+fn since(seconds: u64) -> f64 {
+    (Timestamp::now().as_second() as f64) - seconds as f64
+}
+
+/// Of the process itself.
+fn open_fds(pid: u32) -> Option<f64> {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).ok().map(|files| files.count() as f64)
+}
