@@ -5,10 +5,14 @@
 //! `RUST_LOG` says, unless `[log] messages` allows them.
 
 use crate::config::{Log, LogFormat};
-use std::io::IsTerminal;
+use std::{
+    io::{IsTerminal, Write},
+    sync::Mutex,
+};
 use tracing::Level;
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::filter_fn, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, filter::filter_fn, fmt, fmt::writer::BoxMakeWriter, layer::SubscriberExt,
+    util::SubscriberInitExt,
 };
 
 /// The target under which messages are written.
@@ -17,6 +21,15 @@ const MESSAGES: &str = "chatctl::messages";
 /// Starts logging. `timed`: lines carry their time; not so under a supervisor, which puts its own before each. JSON
 /// always does.
 pub(super) fn start(log: &Log, timed: bool) {
+    start_with(log, timed, BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal());
+}
+
+/// Starts logging to a file of one's own, in whole lines.
+pub(super) fn start_in(file: impl Write + Send + 'static, log: &Log) {
+    start_with(log, true, BoxMakeWriter::new(Mutex::new(file)), false);
+}
+
+fn start_with(log: &Log, timed: bool, writer: BoxMakeWriter, coloured: bool) {
     let messages = log.messages;
     let discreet = filter_fn(move |what| {
         let own = what.target().starts_with(env!("CARGO_PKG_NAME")) && what.target() != MESSAGES;
@@ -24,7 +37,7 @@ pub(super) fn start(log: &Log, timed: bool) {
     });
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(log.level.as_str().to_lowercase()));
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = fmt::layer().with_writer(writer).with_ansi(coloured);
     let lines = match (log.format, timed) {
         (LogFormat::Json, _) => lines.json().flatten_event(true).with_current_span(false).boxed(),
         (LogFormat::Text, true) => lines.boxed(),

@@ -7,6 +7,10 @@ use crate::{
     error::Failure,
     supervisor::{events, follow, logs},
 };
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
 use serde_json::json;
 use std::{
     io::{self, Write},
@@ -74,6 +78,13 @@ fn known(args: &Read, state_dir: &Path) -> Vec<String> {
     })
 }
 
+/// Waits until whoever reads what is printed is gone.
+fn nobody_reads() {
+    let out = io::stdout();
+    // No event is asked for: what comes all the same are an error and the end (poll(2)).
+    while let Err(Errno::INTR) = poll(&mut [PollFd::new(&out, PollFlags::empty())], None) {}
+}
+
 /// Prints the last lines of each file as `shown` makes them (empty: not at all), then those that are added.
 fn read(
     args: &Read,
@@ -96,7 +107,7 @@ fn read(
         }
     }
     if args.follow {
-        follow::follow(folder, files, print).map_err(cannot)?;
+        follow::follow_until(folder, files, nobody_reads, print).map_err(cannot)?;
     }
     Ok(ExitCode::SUCCESS)
 }

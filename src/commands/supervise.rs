@@ -1,6 +1,11 @@
 //! `chatctl supervise`: keep the apps up.
 
-use crate::{cli::Supervise, config::Config, error::Failure, supervisor};
+use crate::{
+    cli::Supervise,
+    config::Config,
+    error::Failure,
+    supervisor::{self, OwnLog},
+};
 use std::{io::Write, process::ExitCode};
 
 pub(crate) fn run(args: &Supervise) -> Result<ExitCode, Failure> {
@@ -14,7 +19,10 @@ pub(crate) fn run(args: &Supervise) -> Result<ExitCode, Failure> {
         // A session of its own: the terminal that started it may go.
         let _ = rustix::process::setsid();
     }
-    super::log::start(&config.server.log, true);
+    match args.background.then(|| OwnLog::open(&config.state_dir)) {
+        Some(Ok(file)) => super::log::start_in(file, &config.server.log),
+        _ => super::log::start(&config.server.log, true),
+    }
     super::block_on(supervisor::run(config, args.background))?;
     Ok(ExitCode::SUCCESS)
 }

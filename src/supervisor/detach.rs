@@ -1,18 +1,38 @@
 //! Going to the background: a second supervisor is started in a session of its own, and waited for.
 //!
-//! Its standard error is `<state_dir>/logs/supervisor.log`. It says `READY=1` when every app is ready.
+//! What it says goes to `<state_dir>/logs/supervisor.log`. It says `READY=1` when every app is ready.
 
-use super::{logs, state_dir, unix::Notices};
+use super::{
+    keeper::Bounds,
+    logs::{self, Rotating},
+    state_dir,
+    unix::Notices,
+};
 use crate::{
     config::Config,
     error::{Exit, Failure},
 };
 use anyhow::Context;
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, process::Stdio};
+use rustix::stdio::dup2_stderr;
+use std::{
+    fs::OpenOptions,
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 use tokio::process::Command;
 
 /// Lines of its log that are shown when it did not work.
 const SHOWN: usize = 15;
+
+/// As much of its log is kept as of an app's.
+const BOUNDS: Bounds = Bounds { size: 10 << 20, retain: 3 };
+
+/// Its log.
+fn file(state_dir: &Path) -> PathBuf {
+    state_dir.join("logs/supervisor.log")
+}
 
 /// Starts a supervisor in the background and returns its pid when every app is ready.
 ///
@@ -20,7 +40,7 @@ const SHOWN: usize = 15;
 /// It ended before that: its reason, the last log lines, its exit code.
 pub(crate) async fn detach(config: &Config) -> Result<u32, Failure> {
     let notify_path = config.state_dir.join(format!("detach-{}.notify", std::process::id()));
-    let log = config.state_dir.join("logs/supervisor.log");
+    let log = file(&config.state_dir);
     let begun = std::fs::metadata(&log).map_or(0, |file| file.len());
     let started = prepare(config, &notify_path, &log);
     let outcome = match started {
@@ -29,6 +49,39 @@ pub(crate) async fn detach(config: &Config) -> Result<u32, Failure> {
     };
     let _ = std::fs::remove_file(&notify_path);
     outcome
+}
+
+/// The log of a supervisor in the background: put aside by size like any other, and its standard error with it,
+/// where panics and the keepers' complaints go.
+pub(crate) struct OwnLog(Rotating);
+
+impl OwnLog {
+    /// Opens it, to append.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(crate) fn open(state_dir: &Path) -> io::Result<Self> {
+        let log = Self(Rotating::open(file(state_dir), BOUNDS)?);
+        dup2_stderr(log.0.file())?;
+        Ok(log)
+    }
+}
+
+impl Write for OwnLog {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let id = |log: &Rotating| log.file().metadata().map(|file| file.ino()).ok();
+        let before = id(&self.0);
+        // What a full disk does not take is counted, and told later.
+        let _ = self.0.write(lines);
+        if before != id(&self.0) {
+            dup2_stderr(self.0.file())?;
+        }
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn prepare(config: &Config, notify_path: &Path, log: &Path) -> anyhow::Result<(Notices, Command)> {

@@ -7,7 +7,8 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::mpsc::sync_channel,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
 };
 
 /// A file that is read along.
@@ -18,6 +19,12 @@ struct Following {
     begun: Vec<u8>,
 }
 
+/// Why to look up.
+enum Wake {
+    Changed,
+    Over,
+}
+
 /// Calls `line` with the index of the file and each line that is added to it from now on, until it gives `false`.
 ///
 /// # Errors
@@ -25,14 +32,41 @@ struct Following {
 pub(crate) fn follow(
     folder: &Path,
     files: &[PathBuf],
-    mut line: impl FnMut(usize, &str) -> bool,
+    line: impl FnMut(usize, &str) -> bool,
 ) -> io::Result<()> {
     // Full: whoever reports waits; one report is as good as many.
-    let (changed, changes) = sync_channel(1);
+    read_along(folder, files, sync_channel(1), line)
+}
+
+/// The same, also until `over`, which may wait as long as it likes, returns.
+///
+/// # Errors
+/// As [`follow`].
+pub(crate) fn follow_until(
+    folder: &Path,
+    files: &[PathBuf],
+    over: impl FnOnce() + Send + 'static,
+    line: impl FnMut(usize, &str) -> bool,
+) -> io::Result<()> {
+    let (wake, woken) = sync_channel(1);
+    let ended = wake.clone();
+    thread::Builder::new().spawn(move || {
+        over();
+        let _ = ended.send(Wake::Over);
+    })?;
+    read_along(folder, files, (wake, woken), line)
+}
+
+fn read_along(
+    folder: &Path,
+    files: &[PathBuf],
+    (changed, woken): (SyncSender<Wake>, Receiver<Wake>),
+    mut line: impl FnMut(usize, &str) -> bool,
+) -> io::Result<()> {
     let mut following: BTreeMap<usize, Following> =
         files.iter().map(|path| Following::from_end(path.clone())).enumerate().collect();
     let _watcher = watch::folder(folder, move || {
-        let _ = changed.try_send(());
+        let _ = changed.try_send(Wake::Changed);
     })
     .map_err(io::Error::other)?;
     loop {
@@ -43,7 +77,7 @@ pub(crate) fn follow(
                 }
             }
         }
-        if changes.recv().is_err() {
+        if !matches!(woken.recv(), Ok(Wake::Changed)) {
             return Ok(());
         }
     }

@@ -142,6 +142,11 @@ impl Rotating {
         self.file.write_all(lines)
     }
 
+    /// The file that is written to now.
+    pub(super) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Whether the open file is the one at the path: another keeper, or logrotate, may have put it aside.
     fn is_current(&self) -> bool {
         let id = |meta: io::Result<std::fs::Metadata>| meta.map(|meta| (meta.dev(), meta.ino())).ok();

@@ -41,7 +41,7 @@ mod unix;
 mod version;
 mod watch;
 
-pub(crate) use detach::detach;
+pub(crate) use detach::{OwnLog, detach};
 pub(crate) use memory::of_the_machine as memory_of_the_machine;
 
 use crate::{

@@ -3,7 +3,9 @@
 use crate::program::{Supervisor, chatctl, config, free_port, handshake, knocking, signal, stderr, until};
 use std::{
     fs,
+    io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener, TcpStream},
+    process::{Command, Stdio},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
@@ -328,12 +330,35 @@ fn a_killed_keeper_is_replaced_and_no_line_is_lost() {
 }
 
 #[test]
+fn who_follows_ends_when_nobody_reads_any_more() {
+    let supervisor = Supervisor::start("");
+    for what in [["logs", "-f"], ["events", "-f"], ["status", "--watch"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chatctl"));
+        let mut process =
+            command.args(what).current_dir(supervisor.dir.path()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        assert!(!first.is_empty());
+        let status = until("its end", || process.try_wait().unwrap());
+        assert!(status.success(), "{what:?}: {status}");
+    }
+}
+
+#[test]
 fn detaching_returns_when_ready_or_says_why_not() {
     let supervisor = Supervisor::prepare("");
     let folder = supervisor.dir.path();
+    // Its log is full from former times.
+    let log = supervisor.path("state/logs/supervisor.log");
+    fs::create_dir_all(log.parent().unwrap()).unwrap();
+    fs::write(&log, "x".repeat(10 << 20)).unwrap();
     let output = chatctl(folder, &["supervise", "--detach"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert_eq!(supervisor.app().unwrap()["state"], "online");
+    assert!(log.with_extension("log.1").exists());
+    assert!(fs::read_to_string(&log).unwrap().contains("online"));
+    let pid = &supervisor.status().unwrap()["supervisor"]["pid"];
+    assert_eq!(fs::read_link(format!("/proc/{pid}/fd/2")).unwrap(), log.canonicalize().unwrap());
     let again = chatctl(folder, &["supervise", "--detach"]);
     assert_eq!(again.status.code(), Some(2));
     assert!(stderr(&again).contains("another supervisor"), "{}", stderr(&again));
