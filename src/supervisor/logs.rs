@@ -97,6 +97,10 @@ impl Log {
     }
 
     fn write(&self, lines: &[u8]) {
+        // At its end a keeper has nothing more to say, and leaves the file as its successor wants it.
+        if lines.is_empty() {
+            return;
+        }
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // What is lost is told as soon as there is room for it.
         let _ = file.write(lines);
@@ -252,6 +256,16 @@ mod tests {
         assert_eq!(sizes.len(), 4);
         assert!(sizes.iter().sum::<u64>() <= BOUNDS.size * 4, "{sizes:?}");
         assert_eq!(tail(&path, 1).unwrap()[0].as_bytes()[0], b'a' + 59 % 26);
+    }
+
+    #[test]
+    fn a_keeper_that_ends_leaves_the_file_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        std::fs::write(&path, vec![b'x'; 100]).unwrap();
+        let earlier = Log::open(path.clone(), Bounds { size: 10, retain: 0 }).unwrap();
+        earlier.copy("out", io::empty()).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), 100);
     }
 
     #[test]
