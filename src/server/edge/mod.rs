@@ -5,9 +5,8 @@
 //! the chat needs of the handshake travels as the [`Link`] in the request's extensions.
 //!
 //! Of what goes over the wire it changes one thing: the CONNECT reply tells the client an id under which it may come
-//! back. What upstream would have to offer for it to go away: the length of a
-//! socket's queue, a way to close its transport from a [`socketioxide::extract::SocketRef`], and a request without
-//! its buffers.
+//! back. What upstream would have to offer for it to go away: the length of a socket's queue, a way to close its
+//! transport from a [`socketioxide::extract::SocketRef`], and a request without its buffers.
 
 mod client_frames;
 mod connect;
