@@ -204,7 +204,7 @@ test("a connection that only seems to be there gives way to the client that come
 });
 
 test(`two of four who read nothing for ${SECONDS} s under a flood miss nothing, and nobody else waits for them`, { timeout: 300_000 }, async (t) => {
-  const server = await supervise(t, "web", KEYS, '[limits]\nmax_queue = 512\n');
+  const server = await supervise(t, "web", KEYS, '[limits]\nmax_queue = 512\nmessages_per_second = 100000\nmessage_burst = 100000\nroom_messages_per_second = 100000\nroom_message_burst = 100000\n[recovery]\nmax_bytes = "2G"\n');
   const sockets = await room(t, server, ["a", "b", "c", "d"]);
   const [sender] = await room(t, server, ["sender"]);
   const text = "x".repeat(4096);
