@@ -41,7 +41,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // Inherited sockets must be taken before any runtime or thread exists: taking them edits the environment.
-    let inherited = server::listener::Inherited::from_env();
+    let inherited = listen::Inherited::from_env();
     match commands::run(cli::parse(), inherited) {
         Ok(code) => code,
         Err(failure) => failure.report(),

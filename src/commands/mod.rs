@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     control::{client, types::Action},
     error::{Exit, Failure},
-    server::listener::Inherited,
+    listen::Inherited,
 };
 use std::{
     io,
@@ -32,7 +32,7 @@ pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Serve(args) => serve::run(&args, inherited),
-        Command::Supervise(args) => supervise::run(&args),
+        Command::Supervise(args) => supervise::run(&args, inherited),
         Command::Status(args) => status::run(&args),
         Command::Start(args) => act::run(Action::Start, &args),
         Command::Stop(args) => act::run(Action::Stop, &args),

@@ -4,7 +4,8 @@ use crate::{
     cli::Serve,
     config::{App, Config},
     error::Failure,
-    server::{self, Settings, listener::Inherited},
+    listen::Inherited,
+    server::{self, Settings},
 };
 use std::process::ExitCode;
 

@@ -4,11 +4,12 @@ use crate::{
     cli::Supervise,
     config::Config,
     error::Failure,
+    listen::Inherited,
     supervisor::{self, OwnLog},
 };
 use std::{io::Write, process::ExitCode};
 
-pub(crate) fn run(args: &Supervise) -> Result<ExitCode, Failure> {
+pub(crate) fn run(args: &Supervise, inherited: Inherited) -> Result<ExitCode, Failure> {
     let config = Config::load(args.config.config.as_deref())?;
     if args.detach {
         let pid = super::block_on(supervisor::detach(&config))?;
@@ -23,6 +24,6 @@ pub(crate) fn run(args: &Supervise) -> Result<ExitCode, Failure> {
         Some(Ok(file)) => super::log::start_in(file, &config.server.log),
         _ => super::log::start(&config.server.log, true),
     }
-    super::block_on(supervisor::run(config, args.background))?;
+    super::block_on(supervisor::run(config, args.background, inherited.chats))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -25,7 +25,6 @@ mod edge;
 mod handover;
 mod http;
 mod link;
-pub(crate) mod listener;
 mod living;
 mod outbox;
 mod pace;
@@ -52,7 +51,6 @@ use connection::{Entrance, Open};
 use doors::Doors;
 use edge::Edge;
 use handover::{Giver, Outcome, Taken};
-use listener::Inherited;
 use outbox::Bounds;
 use recovery::Recovery;
 use sequencer::{Command, Inbox, Sequencer};
@@ -103,7 +101,7 @@ pub(crate) struct Settings {
 ///
 /// # Errors
 /// It could not start.
-pub(crate) fn run(settings: Settings, mut inherited: Inherited) -> Result<(), Failure> {
+pub(crate) fn run(settings: Settings, mut inherited: listen::Inherited) -> Result<(), Failure> {
     allow_many_files();
     if let Some(dir) = settings.server.page.dir.as_ref().filter(|dir| !dir.is_dir()) {
         return Err(Failure::usage(format_args!("[page] dir {} is not a folder", dir.display())));
@@ -111,7 +109,7 @@ pub(crate) fn run(settings: Settings, mut inherited: Inherited) -> Result<(), Fa
     // All that may take root's rights; then they are given up, before there is a second thread.
     let tls = settings.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
     let auth = Auth::load(settings.server.auth.clone(), settings.server.limits.max_name)?.map(Arc::new);
-    let listener = match inherited.chat.take() {
+    let listener = match inherited.chat() {
         Some(listener) => listener,
         None => listen::bind(settings.listen).map_err(Failure::failed)?,
     };
@@ -141,7 +139,7 @@ struct Opened {
     auth: Option<Arc<Auth>>,
 }
 
-async fn serve(settings: Settings, inherited: Inherited, opened: Opened) -> Result<(), Failure> {
+async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened) -> Result<(), Failure> {
     let cannot = |what: &str, error: std::io::Error| Failure::failed(format_args!("cannot {what}: {error}"));
     // Registered first: a signal during the start is not lost.
     let mut stop = Stop::register().map_err(|error| cannot("watch for signals", error))?;

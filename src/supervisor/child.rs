@@ -74,6 +74,7 @@ impl Child {
             .env("NOTIFY_SOCKET", &notify_path)
             .env_remove("LISTEN_PID")
             .env_remove("LISTEN_FDS")
+            .env_remove("LISTEN_FDNAMES")
             // systemd's watchdog is the supervisor's, if anybody's.
             .env_remove("WATCHDOG_USEC")
             .env_remove("WATCHDOG_PID")

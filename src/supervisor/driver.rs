@@ -9,6 +9,7 @@ use super::{
     signals::{Signals, Wish},
     state_dir, tree,
     unit::{Report, Unit, Workplace},
+    upward::{self, Upward, Watchdog},
     watch::{self, Watched},
 };
 use crate::{
@@ -73,7 +74,7 @@ pub(super) struct Driver {
     sampler: Sampler,
     started: Instant,
     background: bool,
-    announced: bool,
+    upward: Upward,
     pub(super) stopping: bool,
     failure: Option<String>,
 }
@@ -104,7 +105,7 @@ impl Driver {
             sampler,
             started: Instant::now(),
             background,
-            announced: false,
+            upward: Upward::default(),
             stopping: false,
             failure: None,
         })
@@ -118,6 +119,7 @@ impl Driver {
         self.all(|| Event::Start);
         let outdated = Reason::new(Class::Config, "what was taken over is not what is there now");
         self.reload(&outdated, Unit::is_outdated);
+        let mut watchdog = Watchdog::new();
         let mut sampling = interval(SAMPLE_EVERY);
         sampling.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !self.is_done() {
@@ -128,6 +130,7 @@ impl Driver {
                 Some(ask) = asked.recv() => self.asked(ask),
                 wish = signals.next() => self.wish(wish),
                 _ = sampling.tick() => self.sample(),
+                () = watchdog.due() => upward::alive(),
                 () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => self.tick(),
             }
             self.announce();
@@ -209,6 +212,7 @@ impl Driver {
             }
             Wish::Reload if self.stopping => {}
             Wish::Reload => {
+                self.upward.reloading();
                 self.chat_toml_changed(true);
                 if self.problems.is_empty() {
                     self.reload(&Reason::new(Class::Asked, "SIGHUP"), |_, _| true);
@@ -278,7 +282,7 @@ impl Driver {
 
     fn stop(&mut self, why: &str) {
         self.stopping = true;
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.upward.stopping();
         self.units.iter_mut().for_each(|unit| unit.stop(why));
     }
 
@@ -320,14 +324,14 @@ impl Driver {
         }
     }
 
-    /// Says upwards when every app is ready; in the background, gives up when one did not come up.
+    /// Says upwards how it stands, and when every app is ready; in the background, gives up when one did not come up.
     fn announce(&mut self) {
-        if self.announced || self.stopping {
+        self.upward.follow(&self.units, self.stopping);
+        if self.upward.was_ready() || self.stopping {
             return;
         }
         if self.units.iter().all(|unit| unit.is(State::Online)) {
-            self.announced = true;
-            let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            self.upward.ready();
         } else if self.background
             && let Some(failure) = self.units.iter().find_map(Unit::failed_start)
         {

@@ -155,6 +155,8 @@ impl Held {
             .env("LISTEN_FDNAMES", "control:keep:err:chat")
             .env_remove("LISTEN_PID")
             .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_USEC")
+            .env_remove("WATCHDOG_PID")
             .stdin(self.readers[0].try_clone()?)
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())

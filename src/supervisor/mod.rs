@@ -38,6 +38,7 @@ mod tree;
 mod trial;
 mod unit;
 mod unix;
+mod upward;
 mod version;
 mod watch;
 
@@ -53,8 +54,9 @@ use anyhow::Context;
 use driver::{Driver, Incoming};
 use events::Events;
 use signals::Signals;
+use sockets::Doors;
 use state_dir::StateDir;
-use std::{path::PathBuf, sync::Arc};
+use std::{net::TcpListener, path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use unit::{Unit, Workplace};
@@ -63,11 +65,16 @@ use unit::{Unit, Workplace};
 const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Supervises the enabled apps until told to stop. `background`: it was detached, and gives up when an app does not
-/// come up the first time, because somebody waits for the outcome.
+/// come up the first time, because somebody waits for the outcome. `handed`: sockets to listen on, by name, as systemd
+/// hands them over.
 ///
 /// # Errors
 /// Nothing was started (exit code 2, all reasons at once), or the first start failed in the background.
-pub(crate) async fn run(config: Config, background: bool) -> Result<(), Failure> {
+pub(crate) async fn run(
+    config: Config,
+    background: bool,
+    handed: Vec<(String, TcpListener)>,
+) -> Result<(), Failure> {
     let signals =
         Signals::register().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
     let state = StateDir::open(&config.state_dir)?;
@@ -77,13 +84,14 @@ pub(crate) async fn run(config: Config, background: bool) -> Result<(), Failure>
     let (questions, asked) = mpsc::channel(16);
     let events = Events::open(&config.state_dir)
         .map_err(|error| Failure::usage(format_args!("cannot write the history: {error}")))?;
-    let place = Arc::new(Workplace::new(state.run(), events, reports)?);
+    let place = Arc::new(Workplace::new(state.run(), events, reports, Doors::handed(handed))?);
     tree::adopt_orphans();
     place.hooks.set(&config.hooks);
     let units = units(&config, &place)?;
     if let Some(address) = config.metrics {
         metrics::start(address, questions.clone(), state.run())?;
     }
+    place.doors.say_what_nobody_takes(&config);
     let done = CancellationToken::new();
     let counter = Counter { path: config.state_dir.join(CONTROL), run: state.run(), questions, done };
     counter.open().map_err(|error| Failure::usage(format_args!("{error:#}")))?;

@@ -34,14 +34,15 @@ impl Unit {
     /// The new address or program cannot be had; everything stays as it was.
     pub(super) fn prepare(&mut self, config: &Config, app: &App) -> anyhow::Result<Which> {
         let keeps = keeps(&self.log_file, app, &self.place);
+        let doors = &self.place.doors;
         let latest = self.latest().held();
         let lost = !client::stats_socket(&self.place.run, &app.name).exists();
-        let fits =
-            |held: &Arc<Held>| !lost && held.sockets.is_at(app.listen) && held.bounds() == keeps.bounds;
+        let fits = |held: &Arc<Held>| {
+            !lost && held.sockets.is_at(app.listen, doors) && held.bounds() == keeps.bounds
+        };
         let held = match latest.iter().chain(&self.good.held()).find(|held| fits(held)) {
             Some(held) => held.clone(),
             None => {
-                let doors = &self.place.doors;
                 let sockets = match &latest {
                     Some(held) => held.sockets.renewed(&app.name, app.listen, &self.place.run, doors)?,
                     None => Sockets::bind(&app.name, app.listen, &self.place.run, doors)?,

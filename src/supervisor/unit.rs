@@ -63,11 +63,16 @@ pub(super) struct Workplace {
 impl Workplace {
     /// # Errors
     /// The program's own path is not to be found out, or the history not to be written.
-    pub(super) fn new(run: PathBuf, events: Events, reports: mpsc::Sender<Report>) -> Result<Self, Failure> {
+    pub(super) fn new(
+        run: PathBuf,
+        events: Events,
+        reports: mpsc::Sender<Report>,
+        doors: Doors,
+    ) -> Result<Self, Failure> {
         let program = std::env::current_exe()
             .map_err(|error| Failure::failed(format_args!("cannot find the chatctl program: {error}")))?;
         let events = Arc::new(events);
-        let (hooks, doors) = (Hooks::new(events.clone()), Doors::default());
+        let hooks = Hooks::new(events.clone());
         Ok(Self { program, run, reports, events, hooks, doors, keepers: TaskTracker::new() })
     }
 }
@@ -162,7 +167,9 @@ impl Unit {
         state_dir::clear_sockets(&place.run, &app.name, &in_use);
         let good = match &orphan {
             Some(orphan) => Version::adopted(config, app, &place.program, held, orphan.pid)?,
-            None if held.sockets.is_at(app.listen) => Version::new(config, app, &place.program, held)?,
+            None if held.sockets.is_at(app.listen, &place.doors) => {
+                Version::new(config, app, &place.program, held)?
+            }
             None => {
                 let sockets = held.sockets.renewed(&app.name, app.listen, &place.run, &place.doors)?;
                 let held = Held::new(sockets, keeps, &place.keepers)?;

@@ -18,4 +18,5 @@ mod privileges;
 mod program;
 mod reload;
 mod supervise;
+mod systemd;
 mod top;

@@ -1,0 +1,180 @@
+//! The supervisor under systemd: what it says on `NOTIFY_SOCKET`, the sockets it is handed, and the unit.
+
+use crate::program::{DEADLINE, Supervisor, chatctl, config, handshake, signal, stderr, until};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    os::{fd::AsRawFd, unix::net::UnixDatagram},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+/// What systemd hears: one entry a line, in order.
+struct Heard(UnixDatagram);
+
+impl Heard {
+    fn at(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self(socket)
+    }
+
+    /// The next message in which a line fits; what comes before it is gone.
+    fn next(&self, fits: impl Fn(&str) -> bool) -> Vec<String> {
+        loop {
+            let mut bytes = [0; 4096];
+            let len = self.0.recv(&mut bytes).expect("it is said in time");
+            let lines: Vec<String> =
+                String::from_utf8_lossy(&bytes[..len]).lines().map(str::to_owned).collect();
+            if lines.iter().any(|line| fits(line)) {
+                return lines;
+            }
+        }
+    }
+}
+
+/// Starts a supervisor that talks to `Heard`, with this environment.
+fn start(supervisor: &mut Supervisor, environment: &[(&str, &str)]) -> Heard {
+    let path = supervisor.path("systemd.notify");
+    let _ = fs::remove_file(&path);
+    let heard = Heard::at(&path);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chatctl"));
+    command.arg("supervise").current_dir(supervisor.dir.path()).env("NOTIFY_SOCKET", &path);
+    command.envs(environment.iter().copied()).stdin(Stdio::null());
+    let errors =
+        fs::File::options().create(true).append(true).open(supervisor.path("supervisor.log")).unwrap();
+    supervisor.process = Some(command.stderr(errors).spawn().unwrap());
+    heard
+}
+
+fn monotonic() -> u128 {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let seconds: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    (seconds * 1e6) as u128
+}
+
+#[test]
+fn it_says_when_it_is_ready_reloads_and_stops() {
+    let mut supervisor = Supervisor::prepare("min_uptime = \"300ms\"");
+    let heard = start(&mut supervisor, &[]);
+    heard.next(|line| line == "READY=1");
+    let before = monotonic();
+    signal(supervisor.pid(), "HUP");
+    let reloading = heard.next(|line| line == "RELOADING=1");
+    let time = reloading
+        .iter()
+        .find_map(|line| line.strip_prefix("MONOTONIC_USEC="))
+        .expect("the time is said with it");
+    // /proc/uptime has hundredths.
+    assert!(time.parse::<u128>().unwrap() + 20_000 >= before, "{time} is before {before}");
+    heard.next(|line| line == "READY=1");
+    // One that changes nothing is answered as well: systemd waits for it.
+    fs::write(supervisor.path("chat.toml"), "broken").unwrap();
+    signal(supervisor.pid(), "HUP");
+    heard.next(|line| line == "RELOADING=1");
+    heard.next(|line| line == "READY=1");
+    signal(supervisor.pid(), "TERM");
+    heard.next(|line| line == "STOPPING=1");
+    assert!(supervisor.ended().success());
+}
+
+#[test]
+fn it_says_what_is_not_well() {
+    let mut supervisor = Supervisor::prepare("");
+    let toml =
+        config(supervisor.port, "") + "[[app]]\nname = \"ill\"\ncommand = \"false\"\nmax_restarts = 1\n";
+    fs::write(supervisor.path("chat.toml"), toml).unwrap();
+    let heard = start(&mut supervisor, &[]);
+    heard.next(|line| line == "STATUS=1 app online, ill crash-looping");
+}
+
+#[test]
+fn the_watchdog_hears_it_only_while_it_lives() {
+    let mut supervisor = Supervisor::prepare("");
+    let heard = start(&mut supervisor, &[("WATCHDOG_USEC", "400000")]);
+    for _ in 0..3 {
+        heard.next(|line| line == "WATCHDOG=1");
+    }
+    // Its child has another supervisor: it is not asked for signs of life.
+    until("the app", || (supervisor.app()?["state"] == "online").then_some(()));
+    let environ = fs::read(format!("/proc/{}/environ", supervisor.child())).unwrap();
+    assert!(!String::from_utf8_lossy(&environ).contains("WATCHDOG_USEC"));
+    signal(supervisor.pid(), "STOP");
+    heard.0.set_nonblocking(true).unwrap();
+    let stopped = || fs::read_to_string(format!("/proc/{}/stat", supervisor.pid())).unwrap().contains(") T ");
+    until("it to stand still", || stopped().then_some(()));
+    while heard.0.recv(&mut [0; 4096]).is_ok() {}
+    heard.0.set_nonblocking(false).unwrap();
+    heard.0.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+    assert!(heard.0.recv(&mut [0; 4096]).is_err(), "one that hangs is not heard");
+    signal(supervisor.pid(), "CONT");
+    heard.0.set_read_timeout(Some(DEADLINE)).unwrap();
+    heard.next(|line| line == "WATCHDOG=1");
+}
+
+/// Starts it as systemd does, with these sockets from descriptor 3 on.
+fn hand_over(supervisor: &mut Supervisor, sockets: &[&TcpListener], names: &str) {
+    // The shell gives them the numbers; LISTEN_PID is that of the shell, which becomes the program.
+    let mut script = String::new();
+    for (socket, number) in sockets.iter().zip(3..) {
+        // Out of the way first: a number may be another's source.
+        script.push_str(&format!("exec {}<&{}\n", number + 50, socket.as_raw_fd()));
+    }
+    for number in 3..3 + sockets.len() {
+        script.push_str(&format!("exec {number}<&{} {}<&-\n", number + 50, number + 50));
+    }
+    script.push_str("export LISTEN_PID=$$; exec \"$@\"");
+    for socket in sockets {
+        rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::empty()).unwrap();
+    }
+    let errors =
+        fs::File::options().create(true).append(true).open(supervisor.path("supervisor.log")).unwrap();
+    let mut command = Command::new("bash");
+    command
+        .args(["-c", &script, "bash", env!("CARGO_BIN_EXE_chatctl"), "supervise"])
+        .current_dir(supervisor.dir.path());
+    command.env("LISTEN_FDS", sockets.len().to_string()).env("LISTEN_FDNAMES", names).stdin(Stdio::null());
+    supervisor.process = Some(command.stderr(errors).spawn().unwrap());
+}
+
+#[test]
+fn sockets_that_systemd_holds_are_taken_by_name_and_by_address() {
+    let mut supervisor = Supervisor::prepare("");
+    // As `ListenStream=PORT` makes it: for IPv6 and IPv4; and one that only the address tells.
+    let (named, other) = (TcpListener::bind("[::]:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let (port, beside) = (named.local_addr().unwrap().port(), other.local_addr().unwrap());
+    let app = |name: &str, listen: &str| format!("[[app]]\nname = \"{name}\"\nlisten = \"{listen}\"\n");
+    let toml = app("chatting", &format!("0.0.0.0:{port}")) + &app("second", &beside.to_string());
+    fs::write(supervisor.path("chat.toml"), format!("state_dir = \"state\"\n{toml}")).unwrap();
+    // Who connects before there is anything waits, and is served.
+    let early = std::thread::spawn(move || handshake(SocketAddr::from(([127, 0, 0, 1], port))));
+    hand_over(&mut supervisor, &[&named, &other], "chatting:chat.socket");
+    assert!(early.join().unwrap().unwrap().contains("\"sid\""));
+    assert!(handshake(beside).unwrap().contains("\"sid\""));
+    // A reload keeps them, and so does the next supervisor.
+    let reload = chatctl(supervisor.dir.path(), &["reload"]);
+    assert!(reload.status.success(), "{}", stderr(&reload));
+    signal(supervisor.pid(), "KILL");
+    assert!(!supervisor.ended().success());
+    let child = handshake(beside).unwrap();
+    assert!(child.contains("\"sid\""), "the chat goes on");
+    hand_over(&mut supervisor, &[&named, &other], "chatting:chat.socket");
+    until("both apps", || {
+        let status = supervisor.status()?;
+        status["apps"].as_array()?.iter().all(|app| app["state"] == "online").then_some(())
+    });
+    let reload = chatctl(supervisor.dir.path(), &["reload"]);
+    assert!(reload.status.success(), "{}\n{}", stderr(&reload), supervisor.log());
+    assert!(handshake(SocketAddr::from(([127, 0, 0, 1], port))).unwrap().contains("\"sid\""));
+}
+
+#[test]
+fn a_socket_that_does_not_fit_is_said() {
+    let mut supervisor = Supervisor::prepare("");
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    hand_over(&mut supervisor, &[&socket], "chatting");
+    assert_eq!(supervisor.ended().code(), Some(2));
+    assert!(supervisor.log().contains("make them the same"), "{}", supervisor.log());
+    hand_over(&mut supervisor, &[&socket], "somebody");
+    until("a warning", || supervisor.log().contains("which no app of chat.toml takes").then_some(()));
+}
