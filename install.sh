@@ -4,9 +4,10 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-Usage: ./install.sh [--prefix DIR]
+Usage: ./install.sh [--prefix DIR] [--systemd]
 
   --prefix DIR   install to DIR/bin [default: /usr/local as root, else ~/.local]
+  --systemd      also install the unit: of the machine as root, else of your own systemd (systemctl --user)
   --help         show this
 
 Shell completions, man pages and the JSON schema of chat.toml go to DIR/share.
@@ -21,10 +22,12 @@ root=false
 [ "$(id -u)" -eq 0 ] && root=true
 if $root; then prefix=/usr/local; config=/etc/chatctl; else prefix="$HOME/.local"; config="${XDG_CONFIG_HOME:-$HOME/.config}/chatctl"; fi
 
+systemd=false
 while [ $# -gt 0 ]; do
   case "$1" in
     --prefix) [ $# -ge 2 ] || fail "--prefix needs a folder"; prefix=$2; shift 2 ;;
     --prefix=*) prefix=${1#--prefix=}; shift ;;
+    --systemd) systemd=true; shift ;;
     --help | -h) usage; exit 0 ;;
     *) usage >&2; fail "unknown argument: $1" ;;
   esac
@@ -83,6 +86,21 @@ else
   mkdir -p "$dest$config"
   install -m 644 chat.toml "$dest$config/chat.toml"
   echo "Installed $dest$config/chat.toml"
+fi
+
+if $systemd; then
+  # Tells a systemd that is there of the unit; below DESTDIR none is.
+  tell() { if [ -z "$dest" ] && [ -d /run/systemd/system ]; then systemctl "$@"; fi; }
+  if $root; then units=/etc/systemd/system; user=(); else units="${XDG_CONFIG_HOME:-$HOME/.config}/systemd/user"; user=(--user); fi
+  mkdir -p "$dest$units"
+  "$program" systemd "${user[@]}" --config "$dest$config/chat.toml" --program "$prefix/bin/chatctl" |
+    sed "s|$dest$config/chat.toml|$config/chat.toml|g" >"$dest$units/.chatctl.service.$$"
+  mv -f "$dest$units/.chatctl.service.$$" "$dest$units/chatctl.service"
+  tell "${user[@]}" daemon-reload || echo "Note: systemd was not told; systemctl ${user[*]} daemon-reload does it."
+  echo "Installed $dest$units/chatctl.service"
+  echo "Next: systemctl ${user[*]:-} enable --now chatctl"
+  $root || echo "To have it run while you are not logged in: loginctl enable-linger"
+  exit 0
 fi
 
 run=chatctl

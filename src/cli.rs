@@ -92,6 +92,14 @@ pub(crate) enum Command {
         after_help = "Examples:\n  chatctl events\n  chatctl events chatting -n 100\n  chatctl events -f --json"
     )]
     Events(Read),
+    /// Print a unit for systemd, with what this chat.toml needs and no more
+    #[command(
+        after_help = "`install.sh --systemd` puts it into place. By hand:\n  chatctl systemd --config \
+                      /etc/chatctl/chat.toml > /etc/systemd/system/chatctl.service\n  chatctl systemd --socket > \
+                      /etc/systemd/system/chatctl.socket   # optional: systemd holds the sockets\n  chatctl systemd \
+                      --user > ~/.config/systemd/user/chatctl.service"
+    )]
+    Systemd(Systemd),
     /// Print the JSON schema of chat.toml, for editors that complete and check
     #[command(
         after_help = "Examples:\n  chatctl schema > chat.schema.json\n\nThen the first line of chat.toml is: #:schema \
@@ -199,6 +207,25 @@ pub(crate) struct Check {
     /// For machines: {config, ok, findings: [{severity, what, where, mend}]}
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `chatctl systemd`.
+#[derive(Debug, Args)]
+pub(crate) struct Systemd {
+    #[command(flatten)]
+    pub(crate) config: ConfigArg,
+    /// For your own systemd (systemctl --user), not the machine's
+    #[arg(long)]
+    pub(crate) user: bool,
+    /// Run as this user [default: chatctl, whom systemd makes if need be]
+    #[arg(long, value_name = "USER", conflicts_with = "user")]
+    pub(crate) run_as: Option<String>,
+    /// The socket unit instead: systemd listens, and hands the sockets over
+    #[arg(long, conflicts_with_all = ["user", "run_as"])]
+    pub(crate) socket: bool,
+    /// The chatctl to run [default: this one]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) program: Option<PathBuf>,
 }
 
 /// `chatctl completions`.

@@ -3,7 +3,7 @@
 //! # Architecture
 //!
 //! ```text
-//! main -> commands -> { server, supervisor, control, migrate, check } -> { chat, machine, backoff, listen } -> config
+//! main -> commands -> { server, supervisor, control, migrate, check, systemd } -> { chat, machine, backoff, listen } -> config
 //! ```
 //!
 //! - `chatctl supervise` holds the listening sockets and keeps one child process per app alive.
@@ -35,6 +35,7 @@ mod migrate;
 mod owner;
 mod server;
 mod supervisor;
+mod systemd;
 mod top;
 
 use std::process::ExitCode;

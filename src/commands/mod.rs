@@ -11,6 +11,7 @@ mod read;
 mod serve;
 mod status;
 mod supervise;
+mod systemd;
 mod top;
 
 use crate::{
@@ -41,6 +42,7 @@ pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
         Command::Shutdown(args) => act::shut_down(&args),
         Command::Logs(args) => read::logs(&args),
         Command::Events(args) => read::events(&args),
+        Command::Systemd(args) => systemd::run(&args),
         Command::Schema => learn::schema(),
         Command::Completions(args) => learn::completions(&args),
         Command::Man(args) => learn::man(&args),

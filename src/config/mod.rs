@@ -364,6 +364,11 @@ impl Config {
         self.apps.iter().find(|app| app.name == name)
     }
 
+    /// Whether a key stands in the file.
+    pub(crate) fn sets(&self, key: &str) -> bool {
+        read::line_of(&self.text, key).is_some()
+    }
+
     /// Where a key stands, as `chat.toml:12: app.web.listen`; without the line when it does not stand there.
     pub(crate) fn place(&self, key: &str) -> String {
         let file = self

@@ -62,3 +62,23 @@ fn everything_is_put_into_place_and_twice_does_no_harm() {
     let schema: serde_json::Value = serde_json::from_str(&fs::read_to_string(schema).unwrap()).unwrap();
     assert_eq!(schema["title"], "chat.toml");
 }
+
+#[test]
+fn the_unit_is_installed_where_the_program_will_be() {
+    let home = tempfile::tempdir().unwrap();
+    let output = install(home.path(), &["--systemd"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let unit = said
+        .lines()
+        .find_map(|line| line.strip_prefix("Installed ")?.ends_with("chatctl.service").then_some(line));
+    let unit = fs::read_to_string(unit.unwrap().strip_prefix("Installed ").unwrap()).unwrap();
+    let dest = home.path().join("dest");
+    assert!(!unit.contains(dest.to_str().unwrap()), "{unit}");
+    let start = unit.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
+    assert!(
+        start.contains("/bin/chatctl supervise --config /") && start.ends_with("/chatctl/chat.toml"),
+        "{start}"
+    );
+    assert!(said.contains("enable --now chatctl"), "{said}");
+}

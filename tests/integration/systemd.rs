@@ -178,3 +178,43 @@ fn a_socket_that_does_not_fit_is_said() {
     hand_over(&mut supervisor, &[&socket], "somebody");
     until("a warning", || supervisor.log().contains("which no app of chat.toml takes").then_some(()));
 }
+
+/// What systemd itself says of the units.
+#[test]
+fn the_units_are_what_systemd_takes() {
+    if Command::new("systemd-analyze").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("SKIPPED: systemd-analyze is not installed; tests/run.sh installs it");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let analyze = |arguments: &[&str]| {
+        let mut command = Command::new("systemd-analyze");
+        command.args(arguments).current_dir(folder.path()).env("XDG_RUNTIME_DIR", folder.path());
+        let output = command.env("SYSTEMD_PAGER", "").output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output))
+    };
+    let programs = config(443, "") + "[[app]]\nname = \"mail\"\ncommand = \"true\"\nuser = \"www-data\"\n";
+    for (toml, arguments, file, most) in [
+        (config(3000, ""), &[][..], "chatctl.service", Some(2.0)),
+        (config(443, ""), &["--run-as", "www-data"], "as-somebody.service", Some(2.5)),
+        (programs, &[], "programs.service", Some(5.5)),
+        (config(3000, ""), &["--user"], "own.service", None),
+        (config(3000, ""), &["--socket"], "chatctl.socket", None),
+    ] {
+        fs::write(folder.path().join("chat.toml"), toml.replace("state_dir = \"state\"\n", "")).unwrap();
+        let unit = chatctl(folder.path(), &[&["systemd"], arguments].concat());
+        assert!(unit.status.success(), "{}", stderr(&unit));
+        fs::write(folder.path().join(file), unit.stdout).unwrap();
+        let whose = if arguments == ["--user"] { "--user" } else { "--system" };
+        let (fine, said) = analyze(&["verify", whose, &format!("./{file}")]);
+        assert!(fine && said.is_empty(), "{file}: {said}");
+        if let Some(most) = most {
+            let (fine, said) = analyze(&["security", "--offline=yes", "--no-pager", &format!("./{file}")]);
+            let level = said
+                .rsplit_once("Overall exposure level for ")
+                .and_then(|(_, rest)| rest.split_whitespace().nth(1));
+            let level: f64 = level.unwrap().parse().unwrap();
+            assert!(fine && level <= most, "{file}: exposure {level}\n{said}");
+        }
+    }
+}
