@@ -104,9 +104,7 @@ fn every_sandbox(config: &Config) -> Vec<String> {
 }
 
 fn machine_sandbox(config: &Config, run_as: Option<&str>) -> Vec<String> {
-    let changes_users = config.enabled().any(|app| {
-        app.command.as_ref().is_some_and(|command| command.user.is_some() || command.group.is_some())
-    });
+    let changes_users = config.enabled().any(|app| app.user.is_some() || app.group.is_some());
     let privileged_port =
         config.enabled().any(|app| app.listen.is_some_and(|at| (1..1024).contains(&at.port())));
     let favoured = config.enabled().any(|app| app.nice.is_some_and(|nice| nice < 0));
