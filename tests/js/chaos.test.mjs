@@ -7,20 +7,10 @@ import { writeFile } from "node:fs/promises";
 import { connect as dial } from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
-import { CLIENTS, connect, program, run, soon, supervise, until } from "./helpers.mjs";
+import { CLIENTS, connect, program, random, run, soon, supervise, until } from "./helpers.mjs";
 
 const SECONDS = Number(process.env.CHATCTL_CHAOS ?? 25);
 const SEED = Number(process.env.CHATCTL_SEED ?? Date.now() % 1_000_000);
-
-/** mulberry32: small, and the same everywhere. */
-function random(seed) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}
 
 /** Processes that have something of this folder open, or run in it. */
 function processesOf(dir) {

@@ -1,43 +1,209 @@
 // A restart that nobody notices: established connections go to the next server.
-// CHATCTL_HANDOVERS=100 is the long form.
+// CHATCTL_HANDOVERS=100 and CHATCTL_FAULTS=50 are the long forms; CHATCTL_SEED repeats a run of faults.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { crowd, judge, knock } from "./crowd.mjs";
-import { CLIENTS, program, supervise, until } from "./helpers.mjs";
+import { CLIENTS, ask, connect, freePort, program, random, run, supervise, until } from "./helpers.mjs";
 
 const HANDOVERS = Number(process.env.CHATCTL_HANDOVERS ?? 5);
-const KEYS = 'min_uptime = "50ms"';
+const FAULTS = Number(process.env.CHATCTL_FAULTS ?? 8);
+const SEED = Number(process.env.CHATCTL_SEED ?? Date.now() % 1_000_000);
+const KEYS = 'min_uptime = "50ms"\nrestart_delay = "1ms"';
+const WEBSOCKETS = CLIENTS.filter(({ transports }) => transports.includes("websocket"));
+const UNNOTICED = { disconnects: 0, unheard: 0, missed: 0, twice: 0, disordered: 0 };
 
 /** What came of it, and what was said; people talk on meanwhile. */
 const reload = (server) => new Promise((done) => execFile(program, ["reload"], { cwd: server.dir }, (error, out, err) => done({ code: error?.code ?? 0, said: out + err })));
 
-for (const client of [CLIENTS[0], CLIENTS[2], CLIENTS[3], CLIENTS[5]]) {
+/** Reloads so often, at moments of chance, while people talk; nobody may notice. */
+async function unnoticed(server, sockets, record, times = HANDOVERS) {
+  const ids = sockets.map((socket) => socket.id);
+  const pids = new Set([(await server.status()).pid]);
+  for (let n = 0; n < times; n += 1) {
+    const already = record.said;
+    await until("some talk", () => record.said > already + Math.random() * 100);
+    const { code, said } = await reload(server);
+    assert.equal(code, 0, `${said}\n${server.log}`);
+    const { pid, handover } = await until("the new server's word", async () => {
+      const app = await server.status();
+      return app?.handover && !pids.has(app.pid) && app;
+    });
+    pids.add(pid);
+    assert.deepEqual([handover.connections, handover.goodbyes, handover.cut], [sockets.length, 0, 0]);
+  }
+  await record.stop();
+  const result = judge(sockets, record);
+  const { disconnects, unheard, missed, twice, disordered } = result;
+  assert.deepEqual({ disconnects, unheard, missed, twice, disordered }, UNNOTICED, `${JSON.stringify(result)}\n${server.log}`);
+  assert.deepEqual(sockets.map((socket) => socket.id), ids);
+  return result;
+}
+
+for (const client of WEBSOCKETS) {
   test(`${HANDOVERS} times through ${client.label} nobody notices anything`, { timeout: 600_000 }, async (t) => {
     const server = await supervise(t, "web", KEYS);
     const refused = knock(t, server);
     const [sockets, record] = await crowd(t, server, client);
-    const ids = sockets.map((socket) => socket.id);
-    const pids = new Set();
-    for (let n = 0; n < HANDOVERS; n += 1) {
-      const already = record.said;
-      await until("some talk", () => record.said > already + Math.random() * 100);
-      const { code, said } = await reload(server);
-      assert.equal(code, 0, `${said}\n${server.log}`);
-      const { pid, handover } = await until("the new server's word", async () => {
-        const app = await server.status();
-        return app?.handover && !pids.has(app.pid) && app;
-      });
-      pids.add(pid);
-      assert.deepEqual([handover.connections, handover.goodbyes, handover.cut], [sockets.length, 0, 0]);
-    }
-    await record.stop();
-    const result = judge(sockets, record);
-    t.diagnostic(JSON.stringify(result));
-    assert.equal(pids.size, HANDOVERS);
-    const { disconnects, unheard, missed, twice, disordered } = result;
-    assert.deepEqual({ disconnects, unheard, missed, twice, disordered }, { disconnects: 0, unheard: 0, missed: 0, twice: 0, disordered: 0 }, `${JSON.stringify(result)}\n${server.log}`);
-    assert.deepEqual(sockets.map((socket) => socket.id), ids);
+    t.diagnostic(JSON.stringify(await unnoticed(server, sockets, record)));
     assert.deepEqual(refused, []);
   });
 }
+
+test("behind nginx the same", { timeout: 600_000 }, async (t) => {
+  const nginx = ["/usr/sbin/nginx", "/usr/bin/nginx"].find(existsSync);
+  if (!nginx) return t.skip("nginx is not installed");
+  const server = await supervise(t, "web", KEYS);
+  const port = await freePort();
+  const conf = join(server.dir, "nginx.conf");
+  writeFileSync(conf, `daemon off; worker_processes 1; pid ${server.dir}/nginx.pid; error_log stderr;
+events { worker_connections 512; }
+http {
+  access_log off;
+  ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${server.dir}/${kind};`).join("\n  ")}
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+      proxy_pass ${server.url};
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection "upgrade";
+      proxy_set_header Host $host;
+      proxy_read_timeout 1h;
+    }
+  }
+}`);
+  run(t, server.dir, ["-c", conf, "-e", "stderr"], nginx);
+  const proxied = { ...server, url: `http://127.0.0.1:${port}` };
+  await until("nginx", () => fetch(proxied.url).then(({ ok }) => ok, () => false));
+  for (const client of WEBSOCKETS.slice(0, 2)) {
+    const [sockets, record] = await crowd(t, proxied, client, 10);
+    t.diagnostic(JSON.stringify(await unnoticed(server, sockets, record)));
+    sockets.forEach((socket) => socket.close());
+    await until("them to be gone", async () => (await server.status())?.connections === 0);
+  }
+});
+
+test("who polls is sent away without loss and recovers, the others go over", { timeout: 600_000 }, async (t) => {
+  const server = await supervise(t, "web", KEYS);
+  const listeners = await Promise.all(Array.from({ length: 6 }, (_, n) => connect(t, server, { name: `l${n}`, room: "r" })));
+  for (const socket of listeners) await ask(socket, "join_room", { type: 1 });
+  const [polling, record] = await crowd(t, server, CLIENTS[1], 6);
+  let disconnects = 0;
+  listeners.forEach((socket) => socket.on("disconnect", () => (disconnects += 1)));
+  const back = polling.map((socket) => new Promise((done) => socket.once("connect", done)));
+  assert.equal((await reload(server)).code, 0, server.log);
+  await Promise.all(back);
+  const { handover } = await until("its word", async () => {
+    const app = await server.status();
+    return app?.handover && app;
+  });
+  assert.deepEqual([handover.connections, handover.goodbyes, handover.cut], [6, 6, 0]);
+  await record.stop();
+  assert.equal(disconnects, 0);
+  const { unheard, missed, twice, disordered, notRecovered } = judge([...polling, ...listeners], record);
+  assert.deepEqual({ unheard, missed, twice, disordered, notRecovered }, { unheard: 0, missed: 0, twice: 0, disordered: 0, notRecovered: 0 });
+});
+
+test("a storm of messages at the very moment keeps its order", async (t) => {
+  const server = await supervise(t, "web", KEYS);
+  const [one, two] = await Promise.all(["one", "two"].map((name) => connect(t, server, { name, room: "r" })));
+  for (const socket of [one, two]) await ask(socket, "join_room", { type: 1 });
+  const heard = [];
+  two.on("chatting", ({ msg }) => heard.push(msg));
+  let acknowledged = 0;
+  const reloaded = reload(server);
+  for (let n = 0; n < 400; n += 1) {
+    one.emit("chatting", n, () => (acknowledged += 1));
+    if (n % 20 === 0) await new Promise((next) => setTimeout(next, 5));
+  }
+  assert.equal((await reloaded).code, 0, server.log);
+  await until("all of them", () => heard.length === 400 && acknowledged === 400);
+  assert.deepEqual(heard, Array.from({ length: 400 }, (_, n) => n));
+});
+
+/** The processes of the app's servers. */
+const servers = (supervisor) => {
+  const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, "utf8").trim().split(/\s+/);
+  return children.filter((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")[1] === "serve";
+    } catch {
+      return false;
+    }
+  }).map(Number);
+};
+
+const signal = (pid, name) => {
+  try {
+    process.kill(pid, name);
+  } catch (error) {
+    assert.equal(error.code, "ESRCH");
+  }
+};
+
+test(`${FAULTS} times one of the two dies or hangs in the middle: one goes on, and nothing is missed (seed ${SEED})`, { timeout: 900_000 }, async (t) => {
+  const server = await supervise(t, "web", `${KEYS}\nmax_restarts = 1000`);
+  const chance = random(SEED);
+  const [sockets, record] = await crowd(t, server, CLIENTS[0]);
+  const done = [];
+  for (let n = 0; n < FAULTS; n += 1) {
+    const { pid } = await until("a server", async () => {
+      const app = await server.status();
+      return app?.state === "online" && sockets.every((socket) => socket.connected) && app;
+    });
+    const reloaded = reload(server);
+    const next = await until("the next one", () => servers(server.child.pid).find((other) => other !== pid));
+    // It takes some time to begin, and then is quick.
+    await new Promise((go) => setTimeout(go, chance() * 120));
+    const [who, what] = [chance() < 0.5 ? pid : next, chance() < 0.6 ? "SIGKILL" : "SIGSTOP"];
+    done.push(`${what} ${who === pid ? "old" : "new"}`);
+    signal(who, what);
+    if (what === "SIGSTOP") {
+      await new Promise((go) => setTimeout(go, chance() * 1000));
+      signal(who, "SIGCONT");
+    }
+    await reloaded;
+  }
+  await until("one healthy server", async () => {
+    const app = await server.status();
+    return app?.state === "online" && app.health === "ok" && servers(server.child.pid).length === 1;
+  }).catch((error) => assert.fail(`${error}\n${done}\n${server.log}`));
+  await until("everybody", () => sockets.every((socket) => socket.connected));
+  await record.stop();
+  const result = judge(sockets, record);
+  t.diagnostic(`${done.join(", ")}: ${JSON.stringify(result)}`);
+  const { missed, twice, disordered, notRecovered } = result;
+  assert.deepEqual({ missed, twice, disordered, notRecovered }, { missed: 0, twice: 0, disordered: 0, notRecovered: 0 }, `${done}\n${JSON.stringify(result)}\n${server.log}`);
+});
+
+test("the supervisor dies in the middle: the next one finds one server, and nobody notices", { timeout: 600_000 }, async (t) => {
+  const server = await supervise(t, "web", KEYS);
+  const chance = random(SEED);
+  const [sockets, record] = await crowd(t, server, CLIENTS[0]);
+  let supervisor = server;
+  for (let n = 0; n < 3; n += 1) {
+    const { pid } = await until("a server", async () => {
+      const app = await server.status();
+      return app?.state === "online" && app;
+    });
+    void reload(server);
+    const before = supervisor.child.pid;
+    await until("the next one", () => servers(before).find((other) => other !== pid));
+    await new Promise((go) => setTimeout(go, chance() * 150));
+    signal(before, "SIGKILL");
+    await supervisor.ended;
+    supervisor = run(t, server.dir, ["supervise"]);
+  }
+  await until("one healthy server", async () => {
+    const app = await server.status();
+    return app?.state === "online" && app.health === "ok";
+  }).catch((error) => assert.fail(`${error}\n${supervisor.log}`));
+  await record.stop();
+  const result = judge(sockets, record);
+  t.diagnostic(JSON.stringify(result));
+  const { disconnects, unheard, missed, twice, disordered } = result;
+  assert.deepEqual({ disconnects, unheard, missed, twice, disordered }, UNNOTICED, `${JSON.stringify(result)}\n${supervisor.log}`);
+});

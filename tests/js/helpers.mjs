@@ -89,7 +89,7 @@ export async function supervise(t, profile = "local", keys = "", extra = "") {
   return server;
 }
 
-function freePort() {
+export function freePort() {
   return new Promise((done) => {
     const probe = createServer().listen(0, "127.0.0.1", () => {
       const { port } = probe.address();
@@ -132,4 +132,14 @@ export async function hear(socket, count = 1) {
 export async function heardByNow(socket) {
   await ask(socket, "no such event");
   return socket.heard.splice(0);
+}
+
+/** mulberry32: small, and the same everywhere. */
+export function random(seed) {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
 }
