@@ -50,12 +50,15 @@ impl Giver {
         let goodbyes = self.edge.see_off_who_stays().await;
         let entrance = entrance.close().await;
         self.edge.set_intake(Intake::Nobody);
-        let paused_us = monotonic_us();
+        let (paused_us, begun) = (monotonic_us(), Instant::now());
         let (paused, cut, handed_in) = self.pause().await;
+        let pausing = begun.elapsed();
         let Some((freed, late, left)) = self.let_go(handed_in).await else {
             // Without a sequencer the process is ending.
             return Outcome::Stays(entrance.open());
         };
+        let letting_go = begun.elapsed() - pausing;
+        tracing::debug!(?pausing, ?letting_go, connections = freed.len(), "all is ready to go");
         let begin = Begin { left, paused_us, goodbyes, cut: cut + late };
         let (freed, sent) = send(asked.stream, begin, freed).await;
         let Err(why) = sent else {
