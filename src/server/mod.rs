@@ -39,6 +39,7 @@ mod standing;
 mod stats;
 mod tls;
 mod transport;
+mod turn;
 
 use crate::{
     chat::Chat,
@@ -65,11 +66,11 @@ use std::{
 };
 use tls::Tls;
 use tokio::{
-    io::AsyncReadExt,
     signal::unix::{SignalKind, signal},
     sync::{mpsc, oneshot},
     task::JoinHandle,
 };
+use turn::Turn;
 
 /// Room in the engine's queues beyond what the sequencer counts: CONNECT replies, heartbeats.
 const ENGINE_SLACK: usize = 64;
@@ -149,7 +150,7 @@ async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened)
 
     let mut taken = match inherited.go {
         None => None,
-        Some(go) => match turn(go, inherited.control.as_ref(), &mut stop).await {
+        Some(go) => match turn::wait(go, &mut stop).await {
             Ok(Turn::Begin) => None,
             Ok(Turn::Took(taken)) => Some(taken),
             Ok(Turn::Stop) => return Ok(()),
@@ -213,68 +214,6 @@ async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened)
     }
     drop(io);
     Ok(())
-}
-
-/// What a server that stands by is told.
-enum Turn {
-    /// Go to work.
-    Begin,
-    /// It was told to take everything over from the server that is there, and has.
-    Took(Taken),
-    /// It was stopped before, or nobody is left to tell it.
-    Stop,
-}
-
-/// The word for [`Turn::Took`]; any other begins.
-const TAKE: u8 = b'h';
-
-/// Stands by: everything is loaded, nothing is accepted.
-async fn turn(
-    go: std::os::unix::net::UnixStream,
-    control: Option<&std::os::unix::net::UnixListener>,
-    stop: &mut Stop,
-) -> std::io::Result<Turn> {
-    go.set_nonblocking(true)?;
-    let watched = Arc::new(go.try_clone()?);
-    let mut go = tokio::net::UnixStream::from_std(go)?;
-    let mut status = None;
-    loop {
-        let standby = sd_notify::NotifyState::Custom("X_CHATCTL=standby");
-        let why = status.as_deref().map(sd_notify::NotifyState::Status);
-        notify(&[standby].into_iter().chain(why).collect::<Vec<_>>());
-        let word = tokio::select! {
-            word = go.read_u8() => word,
-            _ = stop.wait() => return Ok(Turn::Stop),
-        };
-        match word {
-            Ok(TAKE) => {}
-            Ok(_) => return Ok(Turn::Begin),
-            Err(_) => return Ok(Turn::Stop),
-        }
-        let path = control.and_then(|control| control.local_addr().ok());
-        let path = path.as_ref().and_then(|address| address.as_pathname()).map(PathBuf::from);
-        let watched = watched.clone();
-        let pulling = tokio::task::spawn_blocking(move || {
-            handover::pull(&path.unwrap_or_default(), || !is_closed(&watched))
-        });
-        let pulled = tokio::select! {
-            pulled = pulling => pulled.map_err(std::io::Error::other)?,
-            _ = stop.wait() => return Ok(Turn::Stop),
-        };
-        match pulled {
-            Ok(taken) => return Ok(Turn::Took(taken)),
-            Err(declined) => {
-                tracing::warn!("took nothing over: {declined}");
-                status = Some(declined.to_string());
-            }
-        }
-    }
-}
-
-/// Whether nobody is left at the other end.
-fn is_closed(stream: &std::os::unix::net::UnixStream) -> bool {
-    use rustix::net::{RecvFlags, recv};
-    matches!(recv(stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT), Ok((_, 0)))
 }
 
 /// Lets what was accepted reach the clients and sends them away so that they come back by themselves, takes in what

@@ -10,6 +10,7 @@ use super::{
     unix::{Notice, Notices},
     version::Version,
 };
+use crate::control::descriptors;
 use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::{
@@ -24,7 +25,7 @@ use std::{
     ffi::OsStr,
     io::Write,
     os::{
-        fd::OwnedFd,
+        fd::{AsFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
             net::UnixStream,
@@ -170,9 +171,10 @@ pub(super) fn hang_up(pid: u32) {
     }
 }
 
-/// Tells a child that stands by to take over from the one on duty.
-pub(super) fn hand_over(mut stream: &UnixStream) {
-    let _ = stream.write_all(b"h");
+/// Tells a child that stands by to take over from the one whose control socket this is connected to.
+pub(super) fn hand_over(stream: &UnixStream, from: &UnixStream) {
+    // One that is gone will be missed soon enough.
+    let _ = descriptors::send(stream, b"h", &[from.as_fd()]);
 }
 
 /// Asks a child to go.

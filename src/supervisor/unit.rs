@@ -17,7 +17,7 @@ use super::{
     quiet::Quiet,
     sockets::{Doors, Sockets},
     state_dir, tree, trial,
-    unix::Notice,
+    unix::{self, Notice},
     version::Version,
 };
 use crate::{
@@ -344,12 +344,20 @@ impl Unit {
     /// Were the supervisor killed meanwhile, one of the two would be left: the next finds either.
     fn hand_over(&mut self, id: Id) {
         let (Some(standby), Some(duty)) = (self.children.get(&id), self.on_duty()) else { return };
-        if !standby.version.can_reach(&duty.version) {
-            let why = "the state directory with its control socket was removed".to_owned();
-            return self.report(id, News::Said(Notice::StandsBy, Some(why)));
-        }
+        let from = if standby.version.can_reach(&duty.version) {
+            unix::connect(&client::stats_socket(&self.place.run, self.name()))
+        } else {
+            Err(std::io::Error::other("the state directory with it was removed"))
+        };
+        let from = match from {
+            Ok(from) => from,
+            Err(error) => {
+                let why = format!("cannot ask the server that is there on its control socket: {error}");
+                return self.report(id, News::Said(Notice::StandsBy, Some(why)));
+            }
+        };
         state_dir::record(&self.place.run, self.name(), &[duty.pid, standby.pid]);
-        standby.go.iter().for_each(child::hand_over);
+        standby.go.iter().for_each(|go| child::hand_over(go, &from));
     }
 
     /// Takes what became known of one of its children; what is about another unit's comes back.

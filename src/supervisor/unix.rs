@@ -1,9 +1,13 @@
 //! Unix sockets of the supervisor: listeners, and the receiving side of `NOTIFY_SOCKET` (sd_notify(3)).
 
 use anyhow::{Context, Result};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use std::{
     fs, io,
-    os::unix::{fs::PermissionsExt, net::UnixListener},
+    os::unix::{
+        fs::PermissionsExt,
+        net::{UnixListener, UnixStream},
+    },
     path::Path,
 };
 use tokio::net::UnixDatagram;
@@ -33,6 +37,17 @@ pub(super) fn listener(path: &Path) -> Result<UnixListener> {
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .with_context(|| format!("cannot protect {}", path.display()))?;
     Ok(listener)
+}
+
+/// Connects to a socket, and does not wait for it: who does not accept does not hold up anybody.
+///
+/// # Errors
+/// Nobody listens there, or nobody has accepted for long.
+pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(UnixStream::from(socket))
 }
 
 /// What a process says of itself.

@@ -14,7 +14,6 @@ use rustix::{
 use std::{
     io::{self, Read, Write},
     os::{fd::OwnedFd, unix::net::UnixStream},
-    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -76,13 +75,12 @@ impl Taken {
     }
 }
 
-/// Asks the server that answers at `control` for everything. `wanted`: whether somebody still wants it; asked last.
+/// Asks the server at the other end of its control socket for everything. `wanted`: whether somebody still wants it; asked last.
 /// Blocks.
 ///
 /// # Errors
 /// It goes on, and this process has nothing of it.
-pub(in crate::server) fn pull(control: &Path, wanted: impl Fn() -> bool) -> Result<Taken, Declined> {
-    let stream = UnixStream::connect(control).map_err(Declined::Unreachable)?;
+pub(in crate::server) fn pull(stream: UnixStream, wanted: impl Fn() -> bool) -> Result<Taken, Declined> {
     let wire = Wire::new(stream, PATIENCE).map_err(Declined::Unreachable)?;
     let giver = upgrade(wire.stream())?;
     let (mut taken, mut taker) = (Taken::default(), Taker::Collecting);
