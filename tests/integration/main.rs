@@ -16,6 +16,7 @@ mod migrate;
 mod orders;
 mod privileges;
 mod program;
+mod readme;
 mod reload;
 mod supervise;
 mod systemd;
