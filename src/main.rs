@@ -3,7 +3,7 @@
 //! # Architecture
 //!
 //! ```text
-//! main -> commands -> { server, supervisor, control, migrate, check, systemd } -> { chat, machine, backoff, listen } -> config
+//! main -> commands -> { server, supervisor, control, migrate, check, systemd } -> { chat, machine, backoff, listen, certificate } -> config
 //! ```
 //!
 //! - `chatctl supervise` holds the listening sockets and keeps one child process per app alive.
@@ -23,6 +23,7 @@
 //! - Every queue is bounded and says what happens when it is full. No message is dropped in silence.
 //! - No unsafe code.
 
+mod certificate;
 mod chat;
 mod check;
 mod cli;

@@ -1,7 +1,8 @@
 //! What this machine is like, as far as a configuration depends on it. Looks, and changes nothing.
 
 use crate::{
-    config::{App, Command, Config, Watch},
+    certificate,
+    config::{App, Command, Config, Tls, Watch},
     control::client,
     owner::Owner,
     supervisor,
@@ -30,6 +31,8 @@ pub(crate) struct Facts {
     /// By app.
     pub(super) ports: Vec<(String, SocketAddr, Port)>,
     pub(super) programs: Vec<(String, Program)>,
+    /// By app; why one cannot be used.
+    pub(super) certificates: Vec<(String, Result<Expiry, String>)>,
     /// Paths that are watched and not there.
     pub(super) unwatchable: Vec<(String, PathBuf)>,
     /// Folders that are watched, with all below.
@@ -79,6 +82,15 @@ pub(super) struct Program {
     pub(super) changes_owner: bool,
 }
 
+/// When a certificate expires.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Expiry {
+    /// Seconds since 1970.
+    pub(super) at: u64,
+    /// For people: the day, in UTC.
+    pub(super) day: String,
+}
+
 /// A folder that is to be written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Folder {
@@ -117,6 +129,10 @@ impl Facts {
         Self {
             ports,
             programs: programs.collect(),
+            certificates: config
+                .enabled()
+                .filter_map(|app| Some((app.name.clone(), expiry(app.tls.as_ref()?))))
+                .collect(),
             watched_folders: watched.iter().map(|(_, path)| folders(path)).sum(),
             unwatchable: watched
                 .into_iter()
@@ -172,6 +188,12 @@ fn program(app: &App, command: &Command) -> Program {
         }),
         owner: owner.err().map(|error| format!("{error:#}")),
     }
+}
+
+fn expiry(files: &Tls) -> Result<Expiry, String> {
+    let expires = certificate::read(files)?.expires;
+    let at = u64::try_from(expires.as_second()).unwrap_or(0);
+    Ok(Expiry { at, day: expires.strftime("%Y-%m-%d").to_string() })
 }
 
 /// The paths that are watched for an app, besides the program and chat.toml.

@@ -2,7 +2,8 @@
 
 use super::{
     Finding, Severity,
-    facts::{Facts, Filesystem, Folder, Port},
+    facts::{Expiry, Facts, Filesystem, Folder, Port},
+    many,
 };
 use crate::{config::Config, control::types::size};
 use std::path::Path;
@@ -20,8 +21,11 @@ const LITTLE: u64 = 64 << 20;
 /// The longest path of a Unix socket (sun_path), and what is put behind state_dir: run/<app>.<pid>-<n>.notify
 const SOCKET_PATH: usize = 107;
 const SOCKET_NAME: usize = "/run/.4194304-99999.notify".len();
+/// A certificate is to be renewed earlier than so long before its end: Let's Encrypt's are a month before.
+const SOON: u64 = 14 * DAY;
+const DAY: u64 = 86_400;
 /// A clock that is so far ahead of the build is wrong.
-const YEARS: u64 = 20 * 365 * 86_400;
+const YEARS: u64 = 20 * 365 * DAY;
 
 /// Everything that is not as it should be. A rule is a function of this list.
 pub(super) fn findings(config: &Config, facts: &Facts) -> Vec<Finding> {
@@ -35,6 +39,7 @@ pub(super) fn findings(config: &Config, facts: &Facts) -> Vec<Finding> {
         clock,
         memory,
         programs,
+        certificates,
         watching,
         queue,
         origins,
@@ -277,6 +282,33 @@ fn programs(config: &Config, facts: &Facts) -> Vec<Finding> {
         }
     }
     found
+}
+
+fn certificates(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let finding = |(app, certificate): &(String, Result<Expiry, String>)| {
+        let place = config.place(&format!("app.{app}.tls"));
+        let Expiry { at, day } = match certificate {
+            Ok(expiry) => expiry,
+            Err(why) => {
+                let mend = "cert is the certificate with its chain, key its private key: both PEM, and readable for who runs chatctl";
+                return Some(problem(place, why.clone(), mend));
+            }
+        };
+        match at.checked_sub(facts.now).filter(|left| *left > 0) {
+            None => Some(problem(
+                place,
+                format!("the certificate has expired on {day}: browsers refuse to connect"),
+                "renew it (`certbot renew`): a running server takes the new files up by itself",
+            )),
+            Some(left) if left < SOON => Some(remark(
+                place,
+                format!("the certificate expires on {day}, in {}", many((left / DAY) as usize, "day")),
+                "see that its renewal works: `certbot renew --dry-run`, `systemctl list-timers`",
+            )),
+            Some(_) => None,
+        }
+    };
+    facts.certificates.iter().filter_map(finding).collect()
 }
 
 fn watching(config: &Config, facts: &Facts) -> Vec<Finding> {

@@ -1,7 +1,7 @@
 //! Tables: a configuration and a machine that fit, and what is said when one thing about them is different.
 
 use super::{
-    facts::{Filesystem, Folder, Port, Program},
+    facts::{Expiry, Filesystem, Folder, Port, Program},
     *,
 };
 
@@ -165,6 +165,34 @@ fn programs_are_judged() {
     check(
         |facts| facts.programs[0].1.changes_owner = true,
         "problem: /srv/chat.toml: app.mail.user: only root may run a program as somebody else",
+    );
+}
+
+#[test]
+fn certificates_are_judged() {
+    let certificate = |left: i64| {
+        move |facts: &mut Facts| {
+            let at = facts.now.saturating_add_signed(left);
+            facts.certificates = vec![("web".to_owned(), Ok(Expiry { at, day: "2033-05-18".to_owned() }))];
+        }
+    };
+    const DAYS: i64 = 86_400;
+    assert_eq!(found(certificate(14 * DAYS)), [] as [&str; 0]);
+    check(
+        certificate(14 * DAYS - 1),
+        "remark: /srv/chat.toml: app.web.tls: the certificate expires on 2033-05-18, in 13 days",
+    );
+    for left in [0, -100 * DAYS] {
+        check(
+            certificate(left),
+            "problem: /srv/chat.toml: app.web.tls: the certificate has expired on 2033-05-18: browsers refuse to connect",
+        );
+    }
+    check(
+        |facts| {
+            facts.certificates = vec![("web".to_owned(), Err("/srv/key.pem: Permission denied".to_owned()))]
+        },
+        "problem: /srv/chat.toml: app.web.tls: /srv/key.pem: Permission denied",
     );
 }
 

@@ -1,8 +1,8 @@
 //! `chatctl check` on this machine.
 
-use crate::program::{Supervisor, chatctl, config, free_port};
+use crate::program::{Supervisor, chatctl, config, free_port, stderr};
 use serde_json::Value;
-use std::{fs, net::TcpListener, path::Path};
+use std::{fs, net::TcpListener, path::Path, process::Command};
 
 /// Exit code, and the findings whose place or text has this word.
 fn check(folder: &Path, about: &str) -> (Option<i32>, Vec<Value>) {
@@ -92,4 +92,35 @@ fn what_init_makes_of_pm2_files_has_no_problem_of_its_own() {
         assert!(problems.iter().all(|problem| problem["what"] == "cloudflared is nowhere in PATH"
             || problem["where"].as_str().unwrap().contains("cwd")));
     }
+}
+
+#[test]
+fn certificates_are_looked_at() {
+    let supervisor = Supervisor::prepare("tls = { cert = \"cert.pem\", key = \"key.pem\" }");
+    let folder = supervisor.dir.path();
+    let certificate = |days: &str, key: &str| {
+        let made = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+            .args(["-days", days, "-subj", "/CN=chat.example.com", "-out", "cert.pem", "-keyout", key])
+            .current_dir(folder)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", stderr(&made));
+    };
+    let told = |expected: (i32, &str, &str)| {
+        let (code, findings) = check(folder, "app.chatting.tls");
+        let what = findings.first().map_or("", |finding| finding["what"].as_str().unwrap());
+        let severity = findings.first().map_or("", |finding| finding["severity"].as_str().unwrap());
+        assert!(what.contains(expected.2), "{findings:?}");
+        assert_eq!((code, severity, findings.len()), (Some(expected.0), expected.1, findings.len().min(1)));
+    };
+    told((1, "problem", "cert.pem: No such file"));
+    certificate("30", "key.pem");
+    told((0, "", ""));
+    certificate("30", "another.pem");
+    told((1, "problem", "key.pem is not the key of"));
+    certificate("5", "key.pem");
+    told((0, "remark", "days"));
+    fs::write(folder.join("key.pem"), "no key").unwrap();
+    told((1, "problem", "there is no private key in it"));
 }

@@ -18,6 +18,8 @@ module.exports = {
     ignore_watch : ["node_modules", "logs"],
     max_memory_restart: "300M",
     merge_logs: true,
+    uid: "www-data",
+    gid: 33,
   }, {
     name   : "react",
     script : "react_worker.js",
