@@ -6,6 +6,7 @@ mod apps;
 mod check;
 mod client;
 mod command;
+mod container;
 mod handover;
 mod hooks;
 mod install;
