@@ -1,7 +1,14 @@
-//! The README: that both languages say the same.
+//! The README: that both languages say the same, and that its commands work.
 
+use crate::program::{free_port, handshake, signal, stderr, until};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
-use std::{fs, mem, path::Path};
+use std::{
+    fs, mem,
+    net::SocketAddr,
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 fn file(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -78,4 +85,181 @@ fn both_languages_say_the_same() {
         assert!(is_korean || said.split_whitespace().count() < 6, "is not translated: {translated}");
     }
     assert_eq!(english.len(), korean.len());
+}
+
+/// What is done with a command of the README.
+enum How {
+    /// It ends well in this folder, one after the other in this order.
+    Ends(&'static str),
+    /// Where the chat is, until it is told to stop by a signal; then it ends well.
+    GoesOn,
+    /// It is not run here, and why.
+    Not(&'static str),
+}
+
+use How::{Ends, GoesOn, Not};
+
+/// Every command the README names, but pm2's.
+const COMMANDS: [(&str, How); 35] = [
+    ("chatctl init", Ends("empty")),
+    ("chatctl schema", Ends("empty")),
+    ("openssl rand -hex 32", Ends("empty")),
+    ("chatctl init --from ecosystem.config.js", Ends("chat")),
+    ("chatctl check", Ends("chat")),
+    ("chatctl serve", GoesOn),
+    ("chatctl supervise", GoesOn),
+    ("pm2 delete all && chatctl supervise --detach", Ends("chat")),
+    ("chatctl status", Ends("chat")),
+    ("chatctl status app", Ends("chat")),
+    ("chatctl status --json", Ends("chat")),
+    ("curl --unix-socket <state_dir>/control.sock http://chatctl/status", Ends("chat")),
+    ("chatctl status --watch", GoesOn),
+    ("chatctl logs app -n 50", Ends("chat")),
+    ("chatctl stop app", Ends("chat")),
+    ("chatctl start app", Ends("chat")),
+    ("chatctl restart app", Ends("chat")),
+    ("chatctl reload", Ends("chat")),
+    ("chatctl hooks --test", Ends("hooks")),
+    ("chatctl stop", Ends("chat")),
+    ("chatctl events", Ends("chat")),
+    ("chatctl shutdown", Ends("chat")),
+    ("chatctl supervise --detach", Ends("chat")),
+    ("chatctl top", Not("needs a terminal: top.rs gives it one")),
+    (
+        "chatctl systemd > /etc/systemd/system/chatctl.service",
+        Not("root's, and this machine's: systemd.rs reads units"),
+    ),
+    ("chgrp www-data privkey.pem && chmod 640 privkey.pem", Not("only root may give files away")),
+    ("./install.sh", Not("builds for minutes: install.rs runs it on what is built")),
+    ("./install.sh --systemd", Not("the same")),
+    (
+        "docker build -f dist/Dockerfile -t chatctl .",
+        Not("no engine runs in a test: container.rs reads the recipe"),
+    ),
+    (
+        "docker run -d --name chat -p 3000:3000 -v chat-state:/var/lib/chatctl -v /etc/chatctl:/etc/chatctl:ro chatctl",
+        Not("the same"),
+    ),
+    ("docker exec chat chatctl status", Not("the same")),
+    (".ci/run", Not("runs this test")),
+    ("tests/run.sh", Not("runs this test")),
+    ("tests/run.sh && cd tests/js", Not("runs this test")),
+    (
+        "CHATCTL_RESTARTS=20 node --test recovery.test.mjs",
+        Not("takes minutes; tests/run.sh runs it with fewer restarts"),
+    ),
+];
+
+/// Those in blocks line by line, and those in sentences.
+fn commands() -> Vec<String> {
+    let programs =
+        ["chatctl", "curl", "openssl", "chgrp", "docker", "./install.sh", "tests/run.sh", ".ci/run"];
+    let mut commands = Vec::new();
+    for (part, _) in parts(&file("README.md")) {
+        if part.kind.contains("\"sh\"") {
+            let lines = part.block.lines().map(|line| line.split(" #").next().unwrap_or_default().trim());
+            commands.extend(lines.filter(|line| !line.is_empty()).map(str::to_owned));
+        }
+        let is_command = |span: &&String| {
+            span.split_once(' ').is_some_and(|(program, _)| programs.contains(&program))
+                || programs[5..].contains(&span.as_str())
+        };
+        commands.extend(part.spans.iter().filter(is_command).cloned());
+    }
+    commands.sort();
+    commands.dedup();
+    commands
+}
+
+/// A home with chatctl on the path and a pm2 file, and nothing of this machine's own.
+struct Home {
+    folder: tempfile::TempDir,
+    chat: SocketAddr,
+}
+
+impl Home {
+    fn new() -> Self {
+        let chat = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let home = Self { folder: tempfile::tempdir().unwrap(), chat };
+        for folder in ["bin", "empty", "chat", "hooks"] {
+            fs::create_dir(home.path(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_chatctl"), home.path("bin/chatctl")).unwrap();
+        // pm2 is not here; what it is asked to do, it has done.
+        std::os::unix::fs::symlink("/bin/true", home.path("bin/pm2")).unwrap();
+        let pm2 = format!(
+            "module.exports = {{ apps: [{{ name: 'app', script: 'worker.js', env: {{ PORT: {} }} }}] }}",
+            chat.port()
+        );
+        fs::write(home.path("chat/ecosystem.config.js"), pm2).unwrap();
+        // The README's own, but that it rings nobody.
+        let blocks = parts(&file("README.md")).into_iter().map(|(part, _)| part);
+        let toml = blocks.filter(|part| part.kind.contains("\"toml\"")).map(|part| part.block);
+        let quiet: String = toml
+            .collect::<String>()
+            .replace("https://example.com/alert", "file:///dev/null")
+            .replace("\"--json\", \"@-\", ", "");
+        fs::write(home.path("hooks/chat.toml"), file("chat.toml") + &quiet).unwrap();
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// In a shell, as whoever reads it would.
+    fn shell(&self, folder: &str, line: &str) -> Command {
+        let mut command = Command::new("bash");
+        let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
+        command.args(["-c", &line.replace("<state_dir>", "$STATE_DIRECTORY")]).current_dir(self.path(folder));
+        command.env("PATH", path).env("HOME", self.folder.path()).env("STATE_DIRECTORY", self.path("state"));
+        command.env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME").stdin(Stdio::null());
+        command
+    }
+
+    fn ends_well(&self, folder: &str, line: &str) {
+        let output = self.shell(folder, &format!("timeout 60 bash -c '{line}'")).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{line}: {}\n{said}{}", output.status, stderr(&output));
+        assert!(!said.is_empty() || !output.stderr.is_empty(), "{line} says nothing");
+    }
+
+    /// Until it has said something and people can talk.
+    fn goes_on(&self, line: &str) {
+        let said = self.path("said");
+        let file = fs::File::create(&said).unwrap();
+        let mut command = self.shell("chat", &format!("exec {line}"));
+        let mut process = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        let text = || fs::read_to_string(&said).unwrap();
+        until(line, || {
+            assert!(process.try_wait().unwrap().is_none(), "{line} ended: {}", text());
+            (!text().is_empty() && handshake(self.chat).is_ok_and(|answer| answer.contains("sid")))
+                .then_some(())
+        });
+        signal(process.id(), "TERM");
+        let status = until("its end", || process.try_wait().unwrap());
+        assert!(status.success() || status.signal() == Some(15), "{line}: {status}\n{}", text());
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Nobody is left when a test fails in the middle.
+        let _ = self.shell("chat", "chatctl shutdown").output();
+    }
+}
+
+#[test]
+fn its_commands_work_as_they_stand() {
+    let mut known: Vec<&str> = COMMANDS.iter().map(|(line, _)| *line).collect();
+    known.sort_unstable();
+    assert_eq!(commands(), known, "each is to be run here, or to have a reason not to be");
+    let home = Home::new();
+    for (line, how) in &COMMANDS {
+        match how {
+            Ends(folder) => home.ends_well(folder, line),
+            GoesOn => home.goes_on(line),
+            Not(why) => assert!(!why.is_empty()),
+        }
+    }
 }
