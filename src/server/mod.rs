@@ -40,6 +40,7 @@ mod stats;
 mod tls;
 mod transport;
 mod turn;
+mod wall_clock;
 
 use crate::{
     chat::Chat,

@@ -17,12 +17,13 @@ use super::{
     outbox::Bounds,
     recovery::{Admission, Claim, Due, Entry, Recovery},
     stats::Stats,
+    wall_clock::Clock,
 };
 use crate::{
-    chat::{Body, Caller, Chat, Effect, Kind, MemberId, Now, Payload, Refusal, RoomId, WallTime},
+    chat::{Body, Caller, Chat, Effect, Kind, MemberId, Payload, Refusal, RoomId},
     control::types,
 };
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::tz::TimeZone;
 use socketioxide::{
     SocketIo,
     extract::{AckSender, SocketRef},
@@ -468,32 +469,5 @@ pub(super) struct Credit(Arc<Link>);
 impl Drop for Credit {
     fn drop(&mut self) {
         self.0.give_credit();
-    }
-}
-
-/// The wall clock of the messages, asked for its zone once a minute.
-struct Clock {
-    zone: TimeZone,
-    minute: i64,
-    now: WallTime,
-}
-
-impl Clock {
-    fn new(zone: TimeZone) -> Self {
-        Self { zone, minute: i64::MIN, now: WallTime { hour: 0, minute: 0 } }
-    }
-
-    fn now(&mut self) -> Now {
-        let now = Timestamp::now();
-        let minute = now.as_second().div_euclid(60);
-        if minute != self.minute {
-            let local = self.zone.to_datetime(now);
-            self.minute = minute;
-            self.now = WallTime {
-                hour: u8::try_from(local.hour()).unwrap_or(0),
-                minute: u8::try_from(local.minute()).unwrap_or(0),
-            };
-        }
-        Now { at: Instant::now(), wall: self.now }
     }
 }
