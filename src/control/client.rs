@@ -51,6 +51,14 @@ pub(crate) async fn stats_and_rooms(socket: &Path, rooms: usize, timeout: Durati
     get(socket, &format!("/stats?rooms={rooms}"), timeout).await
 }
 
+/// The same, with the packets that wait for clients.
+///
+/// # Errors
+/// As [`stats`].
+pub(crate) async fn stats_and_backlog(socket: &Path, timeout: Duration) -> Result<Box<Stats>> {
+    get(socket, "/stats?backlog=true", timeout).await
+}
+
 /// Milliseconds, to two places.
 pub(crate) fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 100_000.0).round() / 100.0

@@ -18,6 +18,21 @@ pub(crate) struct Stats {
     pub(crate) delivered: u64,
     /// Clients closed because they did not keep up.
     pub(crate) slow_closed: u64,
+    /// Events that wait to be dealt with now.
+    #[serde(default)]
+    pub(crate) queued: u64,
+    /// Packets that wait for clients now; `null`: not asked for with `?backlog=true`.
+    #[serde(default)]
+    pub(crate) backlog: Option<u64>,
+    /// From a client's event to the hand-over of all that follows from it to the sockets.
+    #[serde(default)]
+    pub(crate) latency: Histogram,
+    /// Bytes from clients since the start: HTTP and WebSocket, without TLS's own.
+    #[serde(default)]
+    pub(crate) received_bytes: u64,
+    /// Bytes to clients, in the same way.
+    #[serde(default)]
+    pub(crate) sent_bytes: u64,
     /// How often clients were refused something, by the key of chat.toml that says so.
     #[serde(default)]
     pub(crate) turned_away: BTreeMap<String, u64>,
@@ -35,6 +50,17 @@ pub(crate) struct Stats {
     /// What it took over from the server before it; `null`: nothing, it began by itself.
     #[serde(default)]
     pub(crate) handover: Option<Handover>,
+}
+
+/// How many took how long: part of [`Stats`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Histogram {
+    /// Bounds in microseconds, rising.
+    pub(crate) up_to_us: Vec<u64>,
+    /// How many are within each, and not within the one before; one more for what took longer than all.
+    pub(crate) counts: Vec<u64>,
+    /// All of them together, in microseconds.
+    pub(crate) sum_us: u64,
 }
 
 /// How a live handover went: part of [`Stats`].

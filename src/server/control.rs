@@ -20,7 +20,7 @@ use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use std::{
     io,
     os::unix::net::{UnixListener, UnixStream},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -36,6 +36,9 @@ struct Wanted {
     /// So many of the largest rooms.
     #[serde(default)]
     rooms: usize,
+    /// The packets that wait for clients.
+    #[serde(default)]
+    backlog: bool,
 }
 
 /// Somebody who asks for everything; nobody else can as long as this is there.
@@ -66,10 +69,15 @@ pub(super) fn start(
         let (stats, inbox) = (stats.clone(), inbox.clone());
         let certificate = tls.as_deref().map(certificate);
         async move {
+            // Before it is asked whether events get through: by the answer all that waited now is dealt with.
+            let queued = stats.queued.load(Relaxed);
             match health(&inbox).await {
                 Some(recovery) => {
                     let largest_rooms = inbox.largest_rooms(wanted.rooms.min(MOST_ROOMS)).await;
-                    Json(types::Stats { certificate, largest_rooms, ..stats.read(recovery) }).into_response()
+                    let backlog = if wanted.backlog { Some(inbox.backlog().await) } else { None };
+                    let stats = stats.read(recovery);
+                    let stats = types::Stats { certificate, largest_rooms, queued, backlog, ..stats };
+                    Json(stats).into_response()
                 }
                 None => (StatusCode::SERVICE_UNAVAILABLE, "the sequencer does not answer").into_response(),
             }

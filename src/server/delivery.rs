@@ -122,7 +122,7 @@ impl Delivery {
             Step::Refuse { member, ack, reason } => {
                 self.acknowledge(member, ack, &Refused { error: &reason })
             }
-            Step::Credit(credit) => drop(credit),
+            Step::Credit(credit) => self.stats.latency.add(credit.at.elapsed()),
             Step::Health(reply) => {
                 let _ = reply.send(recovery.stats());
             }
@@ -141,6 +141,11 @@ impl Delivery {
                 let _ = reply.send(Leaving { travellers, left: recovery.suspend() });
             }
         }
+    }
+
+    /// Packets that wait for clients.
+    pub(super) fn backlog(&mut self) -> u64 {
+        self.peers.values_mut().map(|peer| peer.waiting() as u64).sum()
     }
 
     /// Those that can go to another process: all that was said to them has left.

@@ -4,7 +4,12 @@
 //! counted is given back when its [`Ticket`] or [`Pass`] is dropped, so the counts cannot drift. IPv6 addresses count by
 //! their /64: that is what one subscriber has.
 
-use super::{link::lock, pace::Pace, source::contains, stats::Stats};
+use super::{
+    link::lock,
+    pace::Pace,
+    source::contains,
+    stats::{Stats, Traffic},
+};
 use crate::{
     chat::{Given, Identity},
     config::Limits,
@@ -235,6 +240,11 @@ impl Pass {
     /// See [`Doors::turn_away`].
     pub(super) fn turn_away(&self, why: &'static str) {
         self.doors.turn_away(why);
+    }
+
+    /// Where its bytes are counted.
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.doors.stats.traffic
     }
 }
 

@@ -272,7 +272,7 @@ fn engine(
         .ws_max_message_size(max_payload)
         .ws_max_frame_size(max_payload)
         .build_svc();
-    let (inbox, commands) = sequencer::inbox();
+    let (inbox, commands) = sequencer::inbox(stats.clone());
     socket::install(&io, inbox.clone(), auth);
     let bounds = Bounds { packets: limits.max_queue, bytes: limits.max_queue_bytes };
     let zone = settings.server.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);

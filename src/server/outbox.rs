@@ -127,6 +127,12 @@ impl Peer {
         sent
     }
 
+    /// Packets that have not left.
+    pub(super) fn waiting(&mut self) -> usize {
+        self.refresh();
+        self.backlog.len()
+    }
+
     fn fits(&mut self, size: usize, bounds: Bounds) -> bool {
         self.refresh();
         // One packet always fits, however large.

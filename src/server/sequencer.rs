@@ -65,6 +65,8 @@ pub(super) enum Command {
     Health(oneshot::Sender<types::Recovery>),
     /// The largest rooms, so many at most.
     Rooms(usize, oneshot::Sender<Vec<types::RoomSize>>),
+    /// How many packets wait for clients.
+    Backlog(oneshot::Sender<u64>),
     /// Let what was said leave.
     Flush(oneshot::Sender<()>),
     /// Deal with all that came before, and let go of the journal: another process goes on.
@@ -85,16 +87,21 @@ pub(super) struct Event {
     pub(super) payload: Result<Payload, Refusal>,
     /// Present when the client asked for an acknowledgement.
     pub(super) ack: Option<AckSender>,
+    /// When it came.
+    pub(super) at: Instant,
 }
 
 /// Where the handlers put what the clients do; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Inbox(Sender<Command>);
+pub(super) struct Inbox {
+    commands: Sender<Command>,
+    stats: Arc<Stats>,
+}
 
 impl Inbox {
     /// Queues a command; without a sequencer (the process is ending) it is lost, as is the process.
     pub(super) fn push(&self, command: Command) {
-        let _ = self.0.send(command);
+        let _ = self.commands.send(command);
     }
 
     /// The largest rooms. Looked for only when somebody asks: it takes a look at every room.
@@ -107,17 +114,25 @@ impl Inbox {
         rooms.await.unwrap_or_default()
     }
 
+    /// Packets that wait for clients. Counted only when somebody asks: it takes a look at every client.
+    pub(super) async fn backlog(&self) -> u64 {
+        let (reply, packets) = oneshot::channel();
+        self.push(Command::Backlog(reply));
+        packets.await.unwrap_or_default()
+    }
+
     /// Queues a client's event, on its credit.
     pub(super) fn push_event(&self, event: Event) {
         event.link.take_credit();
+        self.stats.queued.fetch_add(1, Relaxed);
         self.push(Command::Event(Box::new(event)));
     }
 }
 
 /// An inbox, and the receiving end for [`Sequencer::run`].
-pub(super) fn inbox() -> (Inbox, Receiver<Command>) {
-    let (sender, receiver) = channel();
-    (Inbox(sender), receiver)
+pub(super) fn inbox(stats: Arc<Stats>) -> (Inbox, Receiver<Command>) {
+    let (commands, receiver) = channel();
+    (Inbox { commands, stats }, receiver)
 }
 
 /// See the module.
@@ -225,7 +240,10 @@ impl Sequencer {
                 let _ = reply.send(());
             }
             Command::Arrived(socket, link) => self.arrive(socket, &link),
-            Command::Event(event) => self.event(*event),
+            Command::Event(event) => {
+                self.stats.queued.fetch_sub(1, Relaxed);
+                self.event(*event);
+            }
             Command::Gone { link, for_good } => self.gone(link, for_good),
             Command::Denied => self.stats.turn_away("auth"),
             Command::Expired(link) => {
@@ -242,6 +260,7 @@ impl Sequencer {
                 };
                 let _ = reply.send(largest.map(size).collect());
             }
+            Command::Backlog(reply) => drop(reply.send(self.delivery.backlog())),
             Command::Flush(reply) => self.steps.push(Step::Flush(reply, LAST_WORDS)),
             Command::Close(reply) => {
                 self.closing = true;
@@ -346,9 +365,9 @@ impl Sequencer {
             }
             return;
         }
-        let Event { link, name, payload, ack } = event;
+        let Event { link, name, payload, ack, at } = event;
         // Given back when all that follows has been done, however this ends.
-        let credit = Credit(link.clone());
+        let credit = Credit { link: link.clone(), at };
         // Without a journal nothing is accepted any more: the next process is about to go on.
         if self.closing {
             return;
@@ -464,10 +483,14 @@ fn refuse(member: MemberId, event: &str, refusal: &Refusal, ack: Option<AckSende
 }
 
 /// Returns an event's credit when it has been dealt with.
-pub(super) struct Credit(Arc<Link>);
+pub(super) struct Credit {
+    link: Arc<Link>,
+    /// When the event came.
+    pub(super) at: Instant,
+}
 
 impl Drop for Credit {
     fn drop(&mut self) {
-        self.0.give_credit();
+        self.link.give_credit();
     }
 }

@@ -22,7 +22,7 @@ use socketioxide::{
     socket::{DisconnectReason, Socket},
 };
 use socketioxide_core::Value;
-use std::{convert::Infallible, future::ready, sync::Arc};
+use std::{convert::Infallible, future::ready, sync::Arc, time::Instant};
 use tokio::sync::oneshot;
 
 /// A packet as it came: text, attachments, and the way to acknowledge it.
@@ -129,5 +129,5 @@ fn take(packet: Packet, link: Arc<Link>, inbox: &Inbox) {
     if let Some(max) = link.too_fast(verdict) {
         payload = Err(Refusal::TooFast { max });
     }
-    inbox.push_event(Event { link, name, payload, ack });
+    inbox.push_event(Event { link, name, payload, ack, at: Instant::now() });
 }

@@ -8,8 +8,14 @@ use std::{
         Mutex, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+/// Bounds of the latencies that are told apart, in microseconds.
+const UP_TO_US: [u64; 15] = [
+    100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000,
+];
 
 /// All counters of one server.
 pub(super) struct Stats {
@@ -20,6 +26,11 @@ pub(super) struct Stats {
     pub(super) refused: AtomicU64,
     pub(super) delivered: AtomicU64,
     pub(super) slow_closed: AtomicU64,
+    /// Events of clients in the sequencer's inbox.
+    pub(super) queued: AtomicU64,
+    /// From a client's event to the hand-over of all that follows from it to the sockets.
+    pub(super) latency: Latency,
+    pub(super) traffic: Traffic,
     turned_away: Mutex<BTreeMap<&'static str, u64>>,
     /// What was taken over at the start.
     pub(super) handover: OnceLock<types::Handover>,
@@ -37,6 +48,9 @@ impl Stats {
             refused: zero(),
             delivered: zero(),
             slow_closed: zero(),
+            queued: zero(),
+            latency: Latency::default(),
+            traffic: Traffic::default(),
             turned_away: Mutex::default(),
             handover: OnceLock::new(),
         }
@@ -56,6 +70,11 @@ impl Stats {
             refused: self.refused.load(Relaxed),
             delivered: self.delivered.load(Relaxed),
             slow_closed: self.slow_closed.load(Relaxed),
+            queued: 0,
+            backlog: None,
+            latency: self.latency.read(),
+            received_bytes: self.traffic.received.load(Relaxed),
+            sent_bytes: self.traffic.sent.load(Relaxed),
             turned_away: lock(&self.turned_away)
                 .iter()
                 .map(|(why, count)| ((*why).to_owned(), *count))
@@ -66,5 +85,58 @@ impl Stats {
             recovery,
             handover: self.handover.get().copied(),
         }
+    }
+}
+
+/// Bytes of the clients' connections, without TLS's own. On a cache line of their own: every read and write counts.
+#[derive(Default)]
+#[repr(align(64))]
+pub(super) struct Traffic {
+    pub(super) received: AtomicU64,
+    pub(super) sent: AtomicU64,
+}
+
+/// How many took how long. Only the sequencer adds, so nobody waits for anybody.
+#[derive(Default)]
+pub(super) struct Latency {
+    /// One for each of [`UP_TO_US`], less those of the one before; the last: longer than all.
+    counts: [AtomicU64; UP_TO_US.len() + 1],
+    sum_ns: AtomicU64,
+}
+
+impl Latency {
+    /// Counts one.
+    pub(super) fn add(&self, took: Duration) {
+        let ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let place = UP_TO_US.partition_point(|up_to| up_to * 1000 < ns);
+        if let Some(count) = self.counts.get(place) {
+            count.fetch_add(1, Relaxed);
+        }
+        self.sum_ns.fetch_add(ns, Relaxed);
+    }
+
+    fn read(&self) -> types::Histogram {
+        types::Histogram {
+            up_to_us: UP_TO_US.to_vec(),
+            counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),
+            sum_us: self.sum_ns.load(Relaxed) / 1000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_latency_is_counted_once_and_on_its_bound_below() {
+        let latency = Latency::default();
+        for took in [0, 100_000, 100_001, 250_000, 5_000_000_000, 5_000_000_001, u64::MAX / 4] {
+            latency.add(Duration::from_nanos(took));
+        }
+        let told = latency.read();
+        assert_eq!(told.up_to_us, UP_TO_US);
+        assert_eq!(told.counts, [2, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(told.sum_us, (u64::MAX / 4 + 10_000_450_002) / 1000);
     }
 }

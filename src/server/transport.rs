@@ -1,12 +1,13 @@
 //! What carries a client's bytes, from accepting it to its end: a TCP connection, with TLS or without.
 //!
 //! It does not wait for ever: a client that takes nothing of what is written to it for `stall_timeout` is given up,
-//! whether it reads a page, polls or is a WebSocket.
+//! whether it reads a page, polls or is a WebSocket. All that passes is counted.
 
 use super::doors::Pass;
 use std::{
     io,
     pin::Pin,
+    sync::atomic::Ordering::Relaxed,
     task::{Context, Poll},
     time::Duration,
 };
@@ -56,6 +57,12 @@ impl Transport {
         }
     }
 
+    fn sent(&self, polled: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(bytes)) = polled {
+            self.pass.traffic().sent.fetch_add(*bytes as u64, Relaxed);
+        }
+    }
+
     /// Gives up a client that takes nothing for too long.
     fn patiently<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if polled.is_ready() {
@@ -89,13 +96,19 @@ impl AsyncRead for Transport {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        with!(self, io => Pin::new(io).poll_read(cx, buf))
+        let before = buf.filled().len();
+        let polled = with!(self, io => Pin::new(io).poll_read(cx, buf));
+        if polled.is_ready() {
+            self.pass.traffic().received.fetch_add((buf.filled().len() - before) as u64, Relaxed);
+        }
+        polled
     }
 }
 
 impl AsyncWrite for Transport {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = with!(self, io => Pin::new(io).poll_write(cx, buf));
+        self.sent(&polled);
         self.patiently(cx, polled)
     }
 
@@ -105,6 +118,7 @@ impl AsyncWrite for Transport {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = with!(self, io => Pin::new(io).poll_write_vectored(cx, bufs));
+        self.sent(&polled);
         self.patiently(cx, polled)
     }
 

@@ -1,13 +1,13 @@
 //! Metrics: supervisor and servers in Prometheus' text format, on `[metrics] listen`. The home of prometheus_client.
 //!
-//! Nothing is counted for it: whoever scrapes has supervisor and servers asked, and a server that does not answer is
+//! Nothing is counted here: whoever scrapes has supervisor and servers asked, and a server that does not answer is
 //! left out. Counters begin anew with each process; `chatctl_app_start_time_seconds` says which.
 
 use crate::{
     control::{
         client,
         server::Ask,
-        types::{AppStatus, Stats, Status},
+        types::{AppStatus, Histogram, Stats, Status},
     },
     error::Failure,
 };
@@ -21,8 +21,8 @@ use axum::{
 use futures_util::future::join_all;
 use jiff::Timestamp;
 use prometheus_client::{
-    encoding::prometheus_text,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    encoding::{EncodeMetric, MetricEncoder, NoLabelSet, prometheus_text},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 use std::{
@@ -76,11 +76,9 @@ async fn scrape(asks: &mpsc::Sender<Ask>, run: &Path) -> anyhow::Result<Response
     let stats = status.apps.iter().map(async |app| {
         let chat = app.pid.is_some() && app.profile != "-";
         let socket = client::stats_socket(run, &app.name);
-        if chat { client::stats(&socket, TIMEOUT).await.ok() } else { None }
+        if chat { client::stats_and_backlog(&socket, TIMEOUT).await.ok() } else { None }
     });
-    let stats: Vec<_> =
-        join_all(stats).await.into_iter().map(|known| known.map(|(stats, _)| stats)).collect();
-    let text = text(&status, &stats)?;
+    let text = text(&status, &join_all(stats).await)?;
     Ok(([(header::CONTENT_TYPE, prometheus_text::CONTENT_TYPE)], text).into_response())
 }
 
@@ -98,6 +96,11 @@ fn text(status: &Status, stats: &[Option<Box<Stats>>]) -> Result<String, std::fm
         "chatctl_supervisor_start_time_seconds",
         "When the supervisor was started",
         [(vec![], started)],
+    );
+    page.level(
+        "chatctl_supervisor_open_fds",
+        "Files the supervisor has open",
+        open_fds(supervisor.pid).map(|open| (vec![], open)),
     );
     let in_force = f64::from(u8::from(supervisor.config_problems.is_empty()));
     page.level("chatctl_config_in_force", "Whether chat.toml is in force as it is", [(vec![], in_force)]);
@@ -126,6 +129,10 @@ impl Page {
             family.get_or_create(&labels).inc_by(count);
         }
         self.0.register(name, help, family);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, each: impl IntoIterator<Item = (Labels, Histogram)>) {
+        self.0.register(name, help, Histograms(each.into_iter().collect()));
     }
 
     /// What the supervisor knows of each app.
@@ -180,6 +187,10 @@ impl Page {
                 (|stats| stats.connections as f64) as fn(&Stats) -> f64,
             ),
             ("rooms", "Rooms with somebody in them", |stats| stats.rooms as f64),
+            ("events_queued", "Events of clients that wait to be dealt with", |stats| stats.queued as f64),
+            ("packets_queued", "Packets that wait for clients", |stats| {
+                stats.backlog.unwrap_or_default() as f64
+            }),
             ("sessions", "Sessions, connected and lost", |stats| stats.recovery.sessions as f64),
             ("recovery_working", "Whether a crash could be made good now", |stats| {
                 f64::from(u8::from(stats.recovery.enabled && stats.recovery.trouble.is_none()))
@@ -202,6 +213,8 @@ impl Page {
             ),
             ("events_refused", "Events of clients that were refused", |stats| stats.refused),
             ("packets_sent", "Packets to clients", |stats| stats.delivered),
+            ("received_bytes", "Bytes from clients, without TLS's own", |stats| stats.received_bytes),
+            ("sent_bytes", "Bytes to clients, without TLS's own", |stats| stats.sent_bytes),
             ("slow_clients_closed", "Clients that did not keep up", |stats| stats.slow_closed),
             ("messages_replayed", "Messages that were told to who had missed them", |stats| {
                 stats.recovery.replayed
@@ -213,6 +226,11 @@ impl Page {
                 chats.iter().map(|(app, stats)| (of(app), value(stats))),
             );
         }
+        self.histogram(
+            "chatctl_delivery_duration_seconds",
+            "From a client's event to the hand-over of all that follows from it to the sockets",
+            chats.iter().map(|(app, stats)| (of(app), stats.latency.clone())),
+        );
         let with = |app: &AppStatus, key, value: &str| [of(app), vec![(key, value.to_owned())]].concat();
         let away = chats.iter().flat_map(|(app, stats)| {
             stats.turned_away.iter().map(|(why, count)| (with(app, "reason", why), *count))
@@ -228,6 +246,42 @@ impl Page {
             "Clients that came back, by what came of it",
             back.collect::<Vec<_>>(),
         );
+        let taken = chats.iter().filter_map(|(app, stats)| Some((*app, stats.handover?))).collect::<Vec<_>>();
+        let clients = taken.iter().flat_map(|(app, handover)| {
+            let outcomes =
+                [("kept", handover.connections), ("sent_away", handover.goodbyes), ("cut", handover.cut)];
+            outcomes.map(|(outcome, count)| (with(app, "outcome", outcome), count as f64))
+        });
+        self.level(
+            "chatctl_handover_clients",
+            "Clients of the server before it, by what came of them when it took over",
+            clients.collect::<Vec<_>>(),
+        );
+        self.level(
+            "chatctl_handover_pause_seconds",
+            "How long nobody was served then",
+            taken.iter().map(|(app, handover)| (of(app), handover.pause_ms as f64 / 1000.0)),
+        );
+    }
+}
+
+/// Histograms that were counted elsewhere: prometheus_client's own can only be observed into.
+#[derive(Debug)]
+struct Histograms(Vec<(Labels, Histogram)>);
+
+impl EncodeMetric for Histograms {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> std::fmt::Result {
+        for (labels, Histogram { up_to_us, counts, sum_us }) in &self.0 {
+            let bounds = up_to_us.iter().map(|up_to| *up_to as f64 / 1e6).chain([f64::INFINITY]);
+            let buckets: Vec<_> = bounds.zip(counts.iter().copied()).collect();
+            let (sum, count) = (*sum_us as f64 / 1e6, counts.iter().sum());
+            encoder.encode_family(labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
     }
 }
 

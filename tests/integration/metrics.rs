@@ -1,21 +1,33 @@
 //! `[metrics]`, read as Prometheus reads it.
 
-use crate::program::{Supervisor, free_port, signal, stderr, until};
+use crate::{
+    client::{Client, text},
+    program::{Supervisor, chatctl, free_port, signal, stderr, until},
+};
+use serde_json::{Value, json};
 use std::{
+    collections::HashSet,
     fs,
     io::{Read, Write},
     net::TcpStream,
     process::{Command, Stdio},
 };
 
-fn scrape(port: u16) -> String {
+/// Head and body of the answer.
+fn get(port: u16, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+fn scrape(port: u16) -> String {
+    let (head, body) = get(port, "/metrics");
     assert!(head.contains("200 OK") && head.contains("content-type: text/plain; version=0.0.4"), "{head}");
-    body.to_owned()
+    body
 }
 
 /// The value of this series.
@@ -23,14 +35,19 @@ fn value(page: &str, series: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
 }
 
+/// A supervisor with metrics on this port.
+fn measured(port: u16, keys: &str) -> Supervisor {
+    let supervisor = Supervisor::prepare("max_memory_restart = \"300M\"");
+    let toml = fs::read_to_string(supervisor.path("chat.toml")).unwrap();
+    let toml = format!("{toml}[metrics]\nlisten = \"127.0.0.1:{port}\"\n{keys}\n");
+    fs::write(supervisor.path("chat.toml"), toml).unwrap();
+    supervisor.launch()
+}
+
 #[test]
 fn everything_is_told_in_words_that_prometheus_knows() {
     let port = free_port();
-    let supervisor = Supervisor::prepare("max_memory_restart = \"300M\"");
-    let toml = fs::read_to_string(supervisor.path("chat.toml")).unwrap();
-    fs::write(supervisor.path("chat.toml"), format!("{toml}[metrics]\nlisten = \"127.0.0.1:{port}\"\n"))
-        .unwrap();
-    let supervisor = supervisor.launch();
+    let supervisor = measured(port, "");
     signal(supervisor.child(), "KILL");
     supervisor.restarted(1);
     let page = until("the restart to be counted", || {
@@ -44,6 +61,7 @@ fn everything_is_told_in_words_that_prometheus_knows() {
         ("chatctl_config_in_force", 1.0),
         ("chatctl_app_memory_bytes{app=\"chatting\"}", 1e6),
         ("chatctl_app_memory_limit_bytes{app=\"chatting\"}", 300.0 * 1_048_576.0),
+        ("chatctl_supervisor_open_fds", 5.0),
         ("chatctl_app_open_fds{app=\"chatting\"}", 5.0),
         ("chatctl_app_start_time_seconds{app=\"chatting\"}", 1e9),
         ("chatctl_connections{app=\"chatting\"}", 0.0),
@@ -54,8 +72,13 @@ fn everything_is_told_in_words_that_prometheus_knows() {
         let found = value(&page, series);
         assert!(found.is_some_and(|found| found >= at_least), "{series}: {found:?}\n{page}");
     }
+    promtool(&["check", "metrics"], &page);
+}
+
+/// What it says of this must be nothing.
+fn promtool(arguments: &[&str], input: &str) {
     let promtool = Command::new("promtool")
-        .args(["check", "metrics"])
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -64,7 +87,136 @@ fn everything_is_told_in_words_that_prometheus_knows() {
         eprintln!("skipped: there is no promtool; tests/run.sh installs it");
         return;
     };
-    promtool.stdin.take().unwrap().write_all(page.as_bytes()).unwrap();
+    promtool.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
-    assert!(output.status.success() && stderr(&output).is_empty(), "{output:?}\n{page}");
+    assert!(output.status.success() && stderr(&output).is_empty(), "{output:?}\n{input}");
+}
+
+#[test]
+fn what_people_do_is_measured_over_a_handover() {
+    let port = free_port();
+    let supervisor = measured(port, "");
+    let of = |name: &str| format!("chatctl_{name}{{app=\"chatting\"}}");
+    let mut client = Client::join(supervisor.port, "anna", "r");
+    for said in 0..50 {
+        client.send(&text(&format!(r#"42{said}["chatting",{{"msg":"hello"}}]"#)));
+        client.hear(&format!("43{said}["));
+    }
+    let page = scrape(port);
+    let counted = |series: &str| value(&page, series).unwrap_or_else(|| panic!("{series}\n{page}"));
+    let dealt = counted(&of("events_accepted_total")) + counted(&of("events_refused_total"));
+    assert!(dealt >= 51.0, "{page}");
+    assert_eq!(counted(&of("delivery_duration_seconds_count")), dealt);
+    let bucket = |le| format!("chatctl_delivery_duration_seconds_bucket{{app=\"chatting\",le=\"{le}\"}}");
+    assert_eq!(counted(&bucket("+Inf")), dealt);
+    assert!(counted(&bucket("0.0001")) <= counted(&bucket("0.1")));
+    assert!(counted(&of("delivery_duration_seconds_sum")) > 0.0);
+    assert!(counted(&of("received_bytes_total")) > 51.0 * 20.0, "{page}");
+    assert!(counted(&of("sent_bytes_total")) > 51.0 * 20.0, "{page}");
+    // All was heard.
+    assert_eq!(counted(&of("events_queued")), 0.0);
+    assert_eq!(counted(&of("packets_queued")), 0.0);
+    assert!(value(&page, &of("handover_pause_seconds")).is_none(), "there was none\n{page}");
+
+    let reload = chatctl(supervisor.dir.path(), &["reload"]);
+    assert!(reload.status.success(), "{}", stderr(&reload));
+    let page = scrape(port);
+    assert!(value(&page, &of("handover_pause_seconds")).is_some(), "{page}");
+    let kept = "chatctl_handover_clients{app=\"chatting\",outcome=\"kept\"}";
+    assert_eq!(value(&page, kept), Some(1.0), "{page}");
+}
+
+#[test]
+fn who_reads_nothing_has_packets_waiting() {
+    let port = free_port();
+    let supervisor = measured(port, "");
+    let _deaf = Client::join(supervisor.port, "deaf", "r");
+    let mut client = Client::join(supervisor.port, "anna", "r");
+    let words = "x".repeat(50_000);
+    until("packets to wait", || {
+        client.send(&text(&format!(r#"421["chatting",{{"msg":"{words}"}}]"#)));
+        client.hear("431[");
+        (value(&scrape(port), "chatctl_packets_queued{app=\"chatting\"}")? > 0.0).then_some(())
+    });
+}
+
+/// All `expr` in it.
+fn queries(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::String(query) if key == "expr" || key == "definition" => found.push(query.clone()),
+                    _ => queries(value, found),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| queries(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_dashboard_asks_only_for_what_is_there() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/dist/grafana-dashboard.json");
+    let dashboard: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!((&dashboard["uid"], &dashboard["title"]), (&json!("chatctl"), &json!("chatctl")));
+    assert!(dashboard["schemaVersion"].as_u64() >= Some(36));
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    assert!(variables.iter().any(|one| one["type"] == "datasource" && one["name"] == "datasource"));
+    let (mut ids, mut taken) = (HashSet::new(), HashSet::new());
+    for panel in dashboard["panels"].as_array().unwrap() {
+        let title = panel["title"].as_str().unwrap();
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{title}: its id is another's");
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|key| panel["gridPos"][key].as_u64().unwrap());
+        assert!(w > 0 && h > 0 && x + w <= 24, "{title}");
+        for place in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(taken.insert(place), "{title} lies on another");
+        }
+        if panel["type"] == "row" {
+            continue;
+        }
+        assert!(panel["fieldConfig"]["defaults"]["unit"].is_string(), "{title}");
+        for target in panel["targets"].as_array().filter(|targets| !targets.is_empty()).unwrap() {
+            assert!(target["expr"].is_string() && target["refId"].is_string(), "{title}");
+            assert_eq!(target["datasource"]["uid"], "${datasource}", "{title}");
+        }
+    }
+
+    let mut asked = Vec::new();
+    queries(&dashboard, &mut asked);
+    assert!(asked.len() > 30, "{asked:?}");
+    let port = free_port();
+    let supervisor = measured(port, "[limits]\nmax_connections_per_name = 1");
+    let _client = Client::join(supervisor.port, "anna", "r");
+    assert!(chatctl(supervisor.dir.path(), &["reload"]).status.success());
+    let (refused, _) = get(supervisor.port, "/socket.io/?EIO=4&transport=polling&name=anna&room=r");
+    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+    let measured = |page: &String| page.contains("chatctl_app_memory_bytes{");
+    let page = until("the memory to be measured", || Some(scrape(port)).filter(measured));
+    let names: HashSet<&str> = page
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .collect();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    for query in &asked {
+        let mut words = query.split(|c| !is_name(c)).filter(|word| word.starts_with("chatctl_")).peekable();
+        assert!(words.peek().is_some(), "{query}");
+        words.for_each(|word| assert!(names.contains(word), "{word} of {query}\n{page}"));
+    }
+    // Nothing is measured that nobody sees.
+    let seen = asked.join(" ");
+    names.iter().for_each(|name| assert!(seen.contains(name), "{name} is in no panel"));
+
+    // Whether they are PromQL is for promtool to say: to it, each is a rule.
+    asked.retain(|query| !query.starts_with("label_values("));
+    let rules: Vec<Value> = asked
+        .iter()
+        .map(|query| query.replace("$__rate_interval", "1m"))
+        .enumerate()
+        .map(|(nth, expr)| json!({"record": format!("query:{nth}"), "expr": expr}))
+        .collect();
+    let groups = json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    promtool(&["check", "rules", "/dev/stdin"], &groups.to_string());
 }
