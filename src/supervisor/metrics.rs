@@ -3,6 +3,7 @@
 //! Nothing is counted here: whoever scrapes has supervisor and servers asked, and a server that does not answer is
 //! left out. Counters begin anew with each process; `chatctl_app_start_time_seconds` says which.
 
+use super::machine::Class;
 use crate::{
     control::{
         client,
@@ -146,9 +147,12 @@ impl Page {
         let health = |app: &AppStatus| format!("{:?}", app.health).to_lowercase();
         let healths = apps.iter().map(|app| (word("health", health(app), app), 1.0));
         self.level("chatctl_app_health", "1 for how well it is", healths.collect::<Vec<_>>());
+        // Each from the start: to `increase`, what begins with 1 has not grown.
         let restarts = apps.iter().flat_map(|app| {
-            let by = app.restarts_by_class.iter();
-            by.map(move |(class, count)| (word("reason", class.clone(), app), *count))
+            Class::ALL.map(|class| {
+                let count = app.restarts_by_class.get(class.as_str()).copied().unwrap_or_default();
+                (word("reason", class.as_str().to_owned(), app), count)
+            })
         });
         self.count("chatctl_app_restarts", "Times it was started again", restarts.collect::<Vec<_>>());
         let running = |app: &AppStatus, value: f64| app.pid.map(|_| value);

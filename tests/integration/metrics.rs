@@ -59,6 +59,8 @@ fn everything_is_told_in_words_that_prometheus_knows() {
     for (series, at_least) in [
         ("chatctl_app_state{app=\"chatting\",state=\"online\"}", 1.0),
         ("chatctl_config_in_force", 1.0),
+        ("chatctl_app_restarts_total{app=\"chatting\",reason=\"hang\"}", 0.0),
+        ("chatctl_app_restarts_total{app=\"chatting\",reason=\"rolled-back\"}", 0.0),
         ("chatctl_app_memory_bytes{app=\"chatting\"}", 1e6),
         ("chatctl_app_memory_limit_bytes{app=\"chatting\"}", 300.0 * 1_048_576.0),
         ("chatctl_supervisor_open_fds", 5.0),

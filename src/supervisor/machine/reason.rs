@@ -26,6 +26,19 @@ pub(in crate::supervisor) enum Class {
 }
 
 impl Class {
+    /// All there are.
+    pub(in crate::supervisor) const ALL: [Self; 9] = [
+        Self::Crash,
+        Self::Hang,
+        Self::NotReady,
+        Self::Memory,
+        Self::RolledBack,
+        Self::File,
+        Self::Config,
+        Self::Asked,
+        Self::Cron,
+    ];
+
     /// Its name.
     pub(in crate::supervisor) fn as_str(self) -> &'static str {
         match self {
