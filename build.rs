@@ -94,8 +94,11 @@ fn install(web: &Path, folder: &Path) -> Result<PathBuf, String> {
     })?;
     if !npm.status.success() {
         let said = String::from_utf8_lossy(&npm.stderr);
-        let said =
-            said.lines().find_map(|line| line.strip_prefix("npm error ")).unwrap_or("it gave no reason");
+        // As npm says it since 10, and before, as Debian's does.
+        let reason = said
+            .lines()
+            .find_map(|line| ["npm error ", "npm ERR! "].iter().find_map(|mark| line.strip_prefix(mark)));
+        let said = reason.unwrap_or("it gave no reason");
         return Err(format!(
             "npm could not install the Socket.IO browser client that gets embedded ({}: {said}): see what `npm ci` \
              says in {}, and build again when it works",
