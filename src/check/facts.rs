@@ -31,6 +31,7 @@ pub(crate) struct Facts {
     /// By app.
     pub(super) ports: Vec<(String, SocketAddr, Port)>,
     pub(super) programs: Vec<(String, Program)>,
+    pub(super) owners: Vec<(String, RunsAs)>,
     /// By app; why one cannot be used.
     pub(super) certificates: Vec<(String, Result<Expiry, String>)>,
     /// Paths that are watched and not there.
@@ -76,10 +77,17 @@ pub(super) struct Program {
     pub(super) path: Option<PathBuf>,
     pub(super) executable: bool,
     pub(super) cwd_is_there: bool,
-    /// Why it cannot run as who it is to run as.
-    pub(super) owner: Option<String>,
-    /// It is to run as somebody else than the supervisor.
-    pub(super) changes_owner: bool,
+}
+
+/// What is so about who an app is to run as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum RunsAs {
+    /// Who looks.
+    Us,
+    /// Somebody else, whom there is.
+    Another,
+    /// There is none; why.
+    Nobody(String),
 }
 
 /// When a certificate expires.
@@ -129,6 +137,7 @@ impl Facts {
         Self {
             ports,
             programs: programs.collect(),
+            owners: config.enabled().map(|app| (app.name.clone(), runs_as(app))).collect(),
             certificates: config
                 .enabled()
                 .filter_map(|app| Some((app.name.clone(), expiry(app.tls.as_ref()?))))
@@ -178,15 +187,18 @@ fn program(app: &App, command: &Command) -> Program {
         let path = app.env.get("PATH").map(Into::into).or_else(|| env::var_os("PATH")).unwrap_or_default();
         env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.is_file())
     };
-    let owner = Owner::of(app.user.as_deref(), app.group.as_deref());
     Program {
         executable: path.as_ref().is_some_and(|path| access(path, Access::EXEC_OK).is_ok()),
         path,
         cwd_is_there: command.cwd.is_dir(),
-        changes_owner: owner.as_ref().is_ok_and(|owner| {
-            owner.user.as_ref().is_some_and(|user| user.uid.as_raw() != geteuid().as_raw())
-        }),
-        owner: owner.err().map(|error| format!("{error:#}")),
+    }
+}
+
+fn runs_as(app: &App) -> RunsAs {
+    match Owner::of(app.user.as_deref(), app.group.as_deref()) {
+        Ok(Owner { user: Some(user), .. }) if user.uid.as_raw() != geteuid().as_raw() => RunsAs::Another,
+        Ok(_) => RunsAs::Us,
+        Err(error) => RunsAs::Nobody(format!("{error:#}")),
     }
 }
 

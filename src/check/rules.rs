@@ -2,7 +2,7 @@
 
 use super::{
     Finding, Severity,
-    facts::{Expiry, Facts, Filesystem, Folder, Port},
+    facts::{Expiry, Facts, Filesystem, Folder, Port, RunsAs},
     many,
 };
 use crate::{config::Config, control::types::size};
@@ -39,6 +39,7 @@ pub(super) fn findings(config: &Config, facts: &Facts) -> Vec<Finding> {
         clock,
         memory,
         programs,
+        owners,
         certificates,
         watching,
         queue,
@@ -271,17 +272,24 @@ fn programs(config: &Config, facts: &Facts) -> Vec<Finding> {
         if !program.cwd_is_there {
             found.push(problem(at("cwd"), "there is no such folder", "make it, or correct the path"));
         }
-        if let Some(why) = &program.owner {
-            found.push(problem(at("user"), why.clone(), "useradd --system makes one"));
-        } else if program.changes_owner && !facts.is_root {
-            found.push(problem(
-                at("user"),
-                "only root may run a program as somebody else",
-                "run the supervisor as root, or leave it out",
-            ));
-        }
     }
     found
+}
+
+fn owners(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let finding = |(app, owner): &(String, RunsAs)| {
+        let place = config.place(&format!("app.{app}.user"));
+        match owner {
+            RunsAs::Nobody(why) => Some(problem(place, why.clone(), "useradd --system makes one")),
+            RunsAs::Another if !facts.is_root => Some(problem(
+                place,
+                "only root may run an app as somebody else",
+                "run the supervisor as root, or leave it out",
+            )),
+            RunsAs::Another | RunsAs::Us => None,
+        }
+    };
+    facts.owners.iter().filter_map(finding).collect()
 }
 
 fn certificates(config: &Config, facts: &Facts) -> Vec<Finding> {

@@ -1,7 +1,7 @@
 //! Tables: a configuration and a machine that fit, and what is said when one thing about them is different.
 
 use super::{
-    facts::{Expiry, Filesystem, Folder, Port, Program},
+    facts::{Expiry, Filesystem, Folder, Port, Program, RunsAs},
     *,
 };
 
@@ -18,12 +18,7 @@ fn fitting() -> Facts {
         filesystem: Filesystem::Disk,
         free: 100 << 30,
     };
-    let program = Program {
-        path: Some("/usr/bin/node".into()),
-        executable: true,
-        cwd_is_there: true,
-        ..Program::default()
-    };
+    let program = Program { path: Some("/usr/bin/node".into()), executable: true, cwd_is_there: true };
     Facts {
         ports: vec![("web".to_owned(), "0.0.0.0:4000".parse().unwrap(), Port::Free)],
         programs: vec![("mail".to_owned(), program)],
@@ -158,14 +153,28 @@ fn programs_are_judged() {
         |facts| facts.programs[0].1.cwd_is_there = false,
         "problem: /srv/chat.toml: app.mail.cwd: there is no such folder",
     );
-    check(
-        |facts| facts.programs[0].1.owner = Some("there is no user kim".to_owned()),
-        "problem: /srv/chat.toml: app.mail.user: there is no user kim",
-    );
-    check(
-        |facts| facts.programs[0].1.changes_owner = true,
-        "problem: /srv/chat.toml: app.mail.user: only root may run a program as somebody else",
-    );
+}
+
+#[test]
+fn users_are_judged_of_chats_too() {
+    let at = "/srv/chat.toml";
+    for app in ["web", "mail"] {
+        let owner = |owner| move |facts: &mut Facts| facts.owners = vec![(app.to_owned(), owner)];
+        check(
+            owner(RunsAs::Nobody("there is no user kim".to_owned())),
+            &format!("problem: {at}: app.{app}.user: there is no user kim"),
+        );
+        check(
+            owner(RunsAs::Another),
+            &format!("problem: {at}: app.{app}.user: only root may run an app as somebody else"),
+        );
+        assert_eq!(found(owner(RunsAs::Us)), [] as [&str; 0]);
+    }
+    let root = |facts: &mut Facts| {
+        facts.owners = vec![("web".to_owned(), RunsAs::Another)];
+        facts.is_root = true;
+    };
+    assert_eq!(found(root), [] as [&str; 0]);
 }
 
 #[test]

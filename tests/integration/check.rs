@@ -37,12 +37,14 @@ fn a_port_is_free_or_taken_or_held_by_our_own_supervisor() {
 fn programs_users_and_folders_are_looked_for() {
     let folder = tempfile::tempdir().unwrap();
     let toml = "state_dir = \"/proc/nowhere\"\n[[app]]\nname = \"a\"\ncommand = \"no-such-program\"\nuser = \"nobody at all\"\ncwd = \"gone\"\n\
-                [[app]]\nname = \"b\"\ncommand = \"./script\"\nwatch = [\"lib\"]\n";
+                [[app]]\nname = \"b\"\ncommand = \"./script\"\nwatch = [\"lib\"]\n\
+                [[app]]\nname = \"c\"\nlisten = \"127.0.0.1:0\"\nuser = \"nobody either\"\n";
     fs::write(folder.path().join("chat.toml"), toml).unwrap();
     fs::write(folder.path().join("script"), "#!/bin/sh\n").unwrap();
     for (about, severity) in [
         ("no-such-program is nowhere in PATH", "problem"),
         ("there is no user nobody at all", "problem"),
+        ("there is no user nobody either", "problem"),
         ("app.a.cwd", "problem"),
         ("script is not executable", "problem"),
         ("/proc/nowhere cannot be written", "problem"),
