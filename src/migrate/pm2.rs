@@ -248,12 +248,12 @@ fn chat(app: &mut App, keys: &[(String, Value)], profile: Profile, port: u16) {
     for (key, value) in keys {
         let why = match key.as_str() {
             "args" | "node_args" => "the server is chatctl itself, which takes neither",
-            "exec_interpreter" if value.as_text().as_deref() != Some("node") => {
+            "exec_interpreter" if named(value).is_some_and(|own| own != "node") => {
                 "the server is chatctl itself: there is no script to interpret"
             }
             "uid" | "gid" => {
                 let name = if key == "uid" { "user" } else { "group" };
-                app.keys.extend(value.as_text().map(|owner| (name, Toml::Text(owner))));
+                app.keys.extend(named(value).map(|owner| (name, Toml::Text(owner))));
                 continue;
             }
             "watch" if value.is_true() == Some(true) => {
@@ -276,6 +276,11 @@ fn chat(app: &mut App, keys: &[(String, Value)], profile: Profile, port: u16) {
     app.keys.insert(1, ("listen", Toml::Text(format!("0.0.0.0:{listen}"))));
 }
 
+/// A text that names something: an empty one is for pm2 as none at all.
+fn named(value: &Value) -> Option<String> {
+    value.as_text().filter(|text| !text.trim().is_empty())
+}
+
 /// Any other script: a program of its own.
 fn program(app: &mut App, keys: &[(String, Value)], script: &str, place: &Place<'_>) {
     let get = |key: &str| keys.iter().find(|(name, _)| name == key).map(|(_, value)| value);
@@ -286,7 +291,7 @@ fn program(app: &mut App, keys: &[(String, Value)], script: &str, place: &Place<
     let cwd = place.path(base.as_deref().unwrap_or("."), place.folder());
     let folder = place.folder().join(base.as_deref().unwrap_or("."));
     let mut argv = Vec::new();
-    let interpreter = get("exec_interpreter").and_then(Value::as_text);
+    let interpreter = get("exec_interpreter").and_then(named);
     let is_path = script.contains('/') || (place.look)(&folder.join(script)) != Found::Nothing;
     if script.contains(char::is_whitespace) && !is_path {
         argv.extend(["sh", "-c", script].map(str::to_owned));
@@ -311,7 +316,7 @@ fn program(app: &mut App, keys: &[(String, Value)], script: &str, place: &Place<
         app.keys.insert(1, ("cwd", Toml::Text(cwd.clone())));
     }
     for (key, name) in [("uid", "user"), ("gid", "group")] {
-        if let Some(owner) = get(key).and_then(Value::as_text) {
+        if let Some(owner) = get(key).and_then(named) {
             app.keys.push((name, Toml::Text(owner)));
         }
     }

@@ -101,6 +101,17 @@ fn nothing_runs_away() {
     assert!(made_of(&bomb, &place("/e.js")).unwrap_err().to_string().contains("too much"));
 }
 
+#[test]
+fn what_is_empty_is_as_if_it_were_not_there() {
+    for script in ["x.js", "worker.js"] {
+        let with = |keys: &str| {
+            let text = format!("module.exports = {{ apps: [{{ script: '{script}'{keys} }}] }}");
+            made_of(&text, &place("/srv/chat/e.js")).unwrap().text
+        };
+        assert_eq!(with(", interpreter: '', uid: ' ', gid: ''"), with(""), "{script}");
+    }
+}
+
 proptest! {
     /// No text makes it panic, and what it writes is a configuration: `write` reads it itself.
     #[test]
