@@ -9,6 +9,7 @@
 
 use super::{
     doors::{Doors, Full, Pass},
+    parking::Parking,
     source::{Proxies, Source},
     tls::Tls,
     transport::Transport,
@@ -50,6 +51,7 @@ pub(super) struct Entrance {
 /// An entrance by which clients come in.
 pub(super) struct Open {
     entrance: Arc<Entrance>,
+    parking: Arc<Parking>,
     close: CancellationToken,
     accepting: JoinHandle<TcpListener>,
 }
@@ -58,32 +60,56 @@ pub(super) struct Open {
 pub(super) struct Closed {
     entrance: Arc<Entrance>,
     listener: Option<TcpListener>,
+    /// Newcomers that nobody has served.
+    pub(super) parked: Vec<TcpStream>,
 }
 
 impl Open {
     fn at(listener: TcpListener, entrance: Arc<Entrance>) -> Self {
-        let close = CancellationToken::new();
-        let accepting = tokio::spawn(accept(listener, entrance.clone(), close.clone()));
-        Self { entrance, close, accepting }
+        let (close, parking) = (CancellationToken::new(), Arc::new(Parking::default()));
+        let accepting = accept(listener, entrance.clone(), parking.clone(), close.clone());
+        Self { entrance, parking, close, accepting: tokio::spawn(accepting) }
+    }
+
+    /// Newcomers are no longer served, and wait for who comes next.
+    pub(super) fn park(&self) {
+        self.parking.open();
+    }
+
+    /// Serves these as if they had come just now.
+    pub(super) fn serve(&self, streams: Vec<TcpStream>) {
+        for stream in streams {
+            if let Ok(peer) = stream.peer_addr() {
+                tokio::spawn(serve(self.entrance.clone(), stream, peer.ip().to_canonical()));
+            }
+        }
     }
 
     /// Closes it.
     pub(super) async fn close(self) -> Closed {
         self.close.cancel();
         // It ends only so: it does not panic, and nobody aborts it.
-        Closed { entrance: self.entrance, listener: self.accepting.await.ok() }
+        let listener = self.accepting.await.ok();
+        Closed { entrance: self.entrance, listener, parked: self.parking.clear().await }
     }
 }
 
 impl Closed {
     /// Opens it again; `None`: it is lost.
     pub(super) fn open(self) -> Option<Open> {
-        Some(Open::at(self.listener?, self.entrance))
+        let open = Open::at(self.listener?, self.entrance);
+        open.serve(self.parked);
+        Some(open)
     }
 }
 
 /// Accepts connections until `close`; gives the listener back.
-async fn accept(listener: TcpListener, entrance: Arc<Entrance>, close: CancellationToken) -> TcpListener {
+async fn accept(
+    listener: TcpListener,
+    entrance: Arc<Entrance>,
+    parking: Arc<Parking>,
+    close: CancellationToken,
+) -> TcpListener {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -91,10 +117,14 @@ async fn accept(listener: TcpListener, entrance: Arc<Entrance>, close: Cancellat
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (entrance, peer) = (entrance.clone(), peer.ip().to_canonical());
+                let (entrance, parking, peer) = (entrance.clone(), parking.clone(), peer.ip().to_canonical());
+                // What is under TLS does not say what it is for.
+                let token = parking.token().filter(|_| entrance.tls.is_none());
                 tokio::spawn(async move {
-                    if let Err(error) = entrance.serve(stream, peer).await {
-                        tracing::debug!(%error, %peer, "a connection ended early");
+                    let stream = if token.is_some() { parking.look(stream).await } else { Some(stream) };
+                    drop(token);
+                    if let Some(stream) = stream {
+                        serve(entrance, stream, peer).await;
                     }
                 });
             }
@@ -103,6 +133,12 @@ async fn accept(listener: TcpListener, entrance: Arc<Entrance>, close: Cancellat
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+async fn serve(entrance: Arc<Entrance>, stream: TcpStream, peer: IpAddr) {
+    if let Err(error) = entrance.serve(stream, peer).await {
+        tracing::debug!(%error, %peer, "a connection ended early");
     }
 }
 

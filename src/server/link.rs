@@ -118,6 +118,8 @@ pub(super) struct Polling {
     pub(super) credit: Notify,
     /// How it takes leave when the server stops.
     pub(super) leave: Leave,
+    /// When it came.
+    pub(super) born: Instant,
     /// Who can close it.
     pub(super) edge: Weak<dyn ClosePolling>,
 }
@@ -300,6 +302,7 @@ impl Link {
         if *counted == Some(Kind::Polling) {
             self.living.recount(&mut counted, Some(Kind::WebSocket));
         }
+        self.living.settled();
         tracing::debug!(conn = self.conn, "upgraded");
     }
 

@@ -29,6 +29,7 @@ mod living;
 mod outbox;
 mod pace;
 mod page;
+mod parking;
 mod privileges;
 mod recovery;
 mod reread;
@@ -166,6 +167,7 @@ async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened)
     let (limits, exempt) = (settings.server.limits, settings.server.exempt.clone());
     let doors = Doors::new(limits, exempt, auth.is_some(), stats.clone());
     let (io, edge, inbox) = engine(&settings, &stats, &doors, auth.clone(), taken.as_ref())?;
+    let newcomers = taken.as_mut().map(Taken::newcomers).unwrap_or_default();
     if let Some(taken) = taken {
         let handover = stats.handover.get_or_init(|| taken.arrive(&edge));
         tracing::info!("took over from the server before: {handover}");
@@ -185,6 +187,7 @@ async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened)
     let control = control.transpose().map_err(|error| cannot("serve the control API", error))?;
     let entrance = entrance.open_at(listener);
     let mut entrance = entrance.map_err(|error| cannot("use the listening socket", error))?;
+    entrance.serve(newcomers);
 
     let scheme = if tls.is_some() { "https" } else { "http" };
     if let Some(signal) = hang_up {

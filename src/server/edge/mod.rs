@@ -61,7 +61,7 @@ use tower_service::Service;
 const GOODBYES: usize = 500;
 const GOODBYE_PAUSE: Duration = Duration::from_millis(50);
 const GOODBYE_PAUSES: usize = 40;
-/// Longest wait for who is just coming in, before connections go to another process.
+/// Longest wait for who is just coming in, or just upgrading, before connections go to another process.
 const COMING: Duration = Duration::from_millis(500);
 
 /// Where the engine finds a WebSocket, by its protocol.
@@ -187,6 +187,7 @@ impl Edge {
     /// everything else goes on. Gives how many they were.
     pub(super) async fn see_off_who_stays(&self) -> u64 {
         self.set_intake(Intake::WebSocketsOnly);
+        self.wait_for_who_upgrades().await;
         let mut staying = self.links();
         staying.retain(|link| link.member() != 0 && !link.can_travel());
         self.say_goodbye(&staying).await;
@@ -202,12 +203,21 @@ impl Edge {
         };
         gone(LATE).await;
         gone(GOODBYE.saturating_sub(told.elapsed())).await;
-        // Who is just coming in is there in a moment.
+        count
+    }
+
+    async fn wait_for_who_upgrades(&self) {
+        let young: Vec<Arc<Link>> = self.links().into_iter().filter(|link| link.may_upgrade()).collect();
+        let all_have = self.living.until(|| young.iter().all(|link| link.can_travel() || link.is_closed()));
+        let _ = tokio::time::timeout(COMING, all_have).await;
+    }
+
+    /// Waits for those who are just coming in: they are there in a moment.
+    pub(super) async fn wait_for_who_comes_in(&self) {
         let coming: Vec<Arc<Link>> = self.links().into_iter().filter(|link| link.can_travel()).collect();
         let all_there =
             self.living.until(|| coming.iter().all(|link| link.is_portable() || link.is_closed()));
         let _ = tokio::time::timeout(COMING, all_there).await;
-        count
     }
 
     /// Goes on with a connection that another process has let go of.

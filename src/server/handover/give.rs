@@ -18,6 +18,7 @@ use crate::{
 use rustix::time::{ClockId, clock_gettime};
 use std::{collections::HashMap, os::unix::net::UnixStream, sync::Arc, time::Duration};
 use tokio::{
+    net::TcpStream,
     sync::{mpsc, oneshot},
     time::{Instant, timeout, timeout_at},
 };
@@ -47,8 +48,10 @@ type Freed = Vec<(Traveller, Detached)>;
 impl Giver {
     /// Gives everything to the process that asked.
     pub(in crate::server) async fn give(&self, asked: Asked, entrance: Open) -> Outcome {
+        entrance.park();
         let goodbyes = self.edge.see_off_who_stays().await;
-        let entrance = entrance.close().await;
+        let mut entrance = entrance.close().await;
+        self.edge.wait_for_who_comes_in().await;
         self.edge.set_intake(Intake::Nobody);
         let (paused_us, begun) = (monotonic_us(), Instant::now());
         let (paused, cut, handed_in) = self.pause().await;
@@ -59,8 +62,10 @@ impl Giver {
         };
         let letting_go = begun.elapsed() - pausing;
         tracing::debug!(?pausing, ?letting_go, connections = freed.len(), "all is ready to go");
+        let newcomers = std::mem::take(&mut entrance.parked);
         let begin = Begin { left, paused_us, goodbyes, cut: cut + late };
-        let (freed, sent) = send(asked.stream, begin, freed).await;
+        let (newcomers, freed, sent) = send(asked.stream, begin, newcomers, freed).await;
+        entrance.parked = newcomers;
         let Err(why) = sent else {
             tracing::info!("the next process serves: it has everything, {} connections with it", freed.len());
             return Outcome::Gone;
@@ -138,21 +143,26 @@ impl Giver {
 }
 
 /// Sends it all and commits, on a thread that may block.
-async fn send(to: UnixStream, begin: Begin, freed: Freed) -> (Freed, Result<(), Broken>) {
+async fn send(
+    to: UnixStream,
+    begin: Begin,
+    newcomers: Vec<TcpStream>,
+    freed: Freed,
+) -> (Vec<TcpStream>, Freed, Result<(), Broken>) {
     let sent = tokio::task::spawn_blocking(move || {
-        let sent = converse(to, &begin, &freed);
-        (freed, sent)
+        let sent = converse(to, &begin, &newcomers, &freed);
+        (newcomers, freed, sent)
     });
     match sent.await {
         Ok(sent) => sent,
-        Err(error) => (Vec::new(), Err(Broken::Io(std::io::Error::other(error)))),
+        Err(error) => (Vec::new(), Vec::new(), Err(Broken::Io(std::io::Error::other(error)))),
     }
 }
 
-fn converse(to: UnixStream, begin: &Begin, freed: &Freed) -> Result<(), Broken> {
+fn converse(to: UnixStream, begin: &Begin, newcomers: &[TcpStream], freed: &Freed) -> Result<(), Broken> {
     let wire = Wire::new(to, PATIENCE)?;
     let mut giver = phases::Giver::Sending;
-    let sent = wire.begin(begin).and_then(|()| wire.connections(freed));
+    let sent = wire.begin(begin).and_then(|()| wire.newcomers(newcomers)).and_then(|()| wire.connections(freed));
     let (mut met, mut trouble) = match sent {
         Ok(()) => (Met::AllSent, Broken::Foreign),
         Err(broken) => (Met::Trouble, broken),

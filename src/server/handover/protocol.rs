@@ -14,6 +14,7 @@ use std::{
     },
     time::Duration,
 };
+use tokio::net::TcpStream;
 
 /// The format, as the token of the HTTP upgrade; another format has another number.
 pub(in crate::server) const NAME: &str = "chatctl-handover/1";
@@ -73,7 +74,8 @@ pub(super) struct Begin {
 pub(super) enum Message {
     /// First.
     Begin(Begin),
-    /// Then as many as it takes.
+    /// Then those that nobody has read from yet, and the others, in as many messages as it takes.
+    Newcomers(Vec<OwnedFd>),
     Batch(Vec<(Traveller, Detached)>),
     /// That was all: so many connections.
     End(u64),
@@ -115,6 +117,14 @@ impl Wire {
 
     pub(super) fn begin(&self, begin: &Begin) -> Result<(), Broken> {
         self.send(b'B', begin, &[], &[])
+    }
+
+    /// Sends the sockets of those that nobody has read from yet.
+    pub(super) fn newcomers(&self, all: &[TcpStream]) -> Result<(), Broken> {
+        all.chunks(descriptors::MOST).try_for_each(|some| {
+            let sockets: Vec<_> = some.iter().map(AsFd::as_fd).collect();
+            self.send(b'N', &(), &[], &sockets)
+        })
     }
 
     /// Sends all connections, in batches, and says that these were all.
@@ -183,6 +193,7 @@ impl Wire {
         let bytes = self.bytes([e, f, g, h])?;
         match kind {
             b'B' => read(&json).map(Message::Begin),
+            b'N' => Ok(Message::Newcomers(fds)),
             b'C' => unpack(read(&json)?, &bytes, fds).map(Message::Batch),
             b'E' => read(&json).map(Message::End),
             b'P' => Ok(Message::Prepared),

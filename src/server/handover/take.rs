@@ -17,6 +17,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::net::TcpStream;
 
 /// Longest silence of the giver: it may be saying goodbye to those who cannot be moved.
 const PATIENCE: Duration = Duration::from_secs(6);
@@ -44,6 +45,7 @@ pub(in crate::server) enum Declined {
 pub(in crate::server) struct Taken {
     begin: Option<Begin>,
     connections: Vec<(Traveller, Detached)>,
+    newcomers: Vec<OwnedFd>,
 }
 
 impl Taken {
@@ -58,6 +60,12 @@ impl Taken {
         self.connections.retain(|(traveller, _)| traveller.rights.is_some());
         let strangers = (before - self.connections.len()) as u64;
         self.begin.iter_mut().for_each(|begin| begin.cut += strangers);
+    }
+
+    /// Connections that nobody has read from yet. Those that have broken meanwhile are left out.
+    pub(in crate::server) fn newcomers(&mut self) -> Vec<TcpStream> {
+        let newcomers = std::mem::take(&mut self.newcomers).into_iter();
+        newcomers.filter_map(|socket| TcpStream::from_std(socket.into()).ok()).collect()
     }
 
     /// Who comes.
@@ -88,6 +96,10 @@ pub(in crate::server) fn pull(stream: UnixStream, wanted: impl Fn() -> bool) -> 
         let (heard, trouble) = match wire.receive() {
             Ok(Message::Begin(begin)) if taken.begin.is_none() => {
                 taken.begin = Some(begin);
+                continue;
+            }
+            Ok(Message::Newcomers(some)) if taken.begin.is_some() && taker == Taker::Collecting => {
+                taken.newcomers.extend(some);
                 continue;
             }
             Ok(Message::Batch(batch)) if taken.begin.is_some() && taker == Taker::Collecting => {

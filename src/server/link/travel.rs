@@ -16,6 +16,9 @@ use std::{
     time::Duration,
 };
 
+/// So long after it came, a polling session may still be about to upgrade.
+const YOUTH: Duration = Duration::from_secs(1);
+
 /// How far a connection is on its way to another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) enum Stage {
@@ -53,6 +56,11 @@ impl Link {
     /// Whether its connection is of the kind that can go to another process.
     pub(in crate::server) fn can_travel(&self) -> bool {
         self.is_websocket() && !self.rooted.load(Relaxed)
+    }
+
+    /// Whether it is about to become so: clients begin by polling, and upgrade at once if they can.
+    pub(in crate::server) fn may_upgrade(&self) -> bool {
+        !self.is_websocket() && self.polling.as_ref().is_some_and(|polling| polling.born.elapsed() < YOUTH)
     }
 
     /// Whether it can do so now: its client is in the chat, and knows it.
