@@ -59,6 +59,11 @@ impl Bucket {
         taken.saturating_sub(rate.whole())
     }
 
+    /// How long until there is one to take.
+    pub(crate) fn until_next(&self, rate: Rate, now: Instant) -> Duration {
+        (self.missing(now) + rate.each()).saturating_sub(rate.whole())
+    }
+
     /// Whether nothing is missing.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.missing(now).is_zero()

@@ -1,8 +1,9 @@
 //! How fast one client may be.
 //!
 //! Its events have a rate: what is above is refused, it is told once, and then read no further until it has waited
-//! for what it took. Everything else it can send (pings, acknowledgements, packets that mean nothing) costs as well: of
-//! that four times as many are read, and nothing is refused.
+//! for what it took, and for the next one: else who speaks again at once would be refused for ever. Everything else it
+//! can send (pings, acknowledgements, packets that mean nothing) costs as well: of that four times as many are read,
+//! and nothing is refused.
 
 use super::link::{Link, lock};
 use crate::chat::{Bucket, Rate};
@@ -58,7 +59,8 @@ impl Pace {
         if state.events.take(self.rate, now) {
             return (Verdict::Take, Duration::ZERO);
         }
-        let wait = state.events.charge(self.rate, 1, PAUSE, now);
+        state.events.charge(self.rate, 1, PAUSE, now);
+        let wait = state.events.until_next(self.rate, now);
         (Verdict::Refuse { tell: !std::mem::replace(&mut state.told, true) }, wait)
     }
 
@@ -70,7 +72,7 @@ impl Pace {
     /// How long it has still to wait.
     fn debt(&self, now: Instant) -> Duration {
         let mut state = lock(&self.state);
-        let events = state.events.charge(self.rate, 0, PAUSE, now);
+        let events = state.events.until_next(self.rate, now);
         events.max(state.frames.charge(self.rate.times(FRAMES), 0, PAUSE, now))
     }
 
@@ -146,6 +148,16 @@ mod tests {
         assert_eq!(judge(500), Verdict::Refuse { tell: false });
         assert!((0..3).all(|_| judge(2000) == Verdict::Take));
         assert_eq!(judge(2000), Verdict::Refuse { tell: true });
+    }
+
+    #[test]
+    fn who_speaks_again_as_soon_as_it_is_read_is_taken() {
+        let (pace, mut now) = (Pace::new(Rate { per_second: 20, burst: 50 }), Instant::now());
+        while pace.event(now).0 == Verdict::Take {}
+        let (_, wait) = pace.event(now);
+        now += wait;
+        assert_eq!(pace.debt(now), Duration::ZERO);
+        assert_eq!(pace.event(now).0, Verdict::Take);
     }
 
     #[test]

@@ -162,7 +162,8 @@ async fn send(
 fn converse(to: UnixStream, begin: &Begin, newcomers: &[TcpStream], freed: &Freed) -> Result<(), Broken> {
     let wire = Wire::new(to, PATIENCE)?;
     let mut giver = phases::Giver::Sending;
-    let sent = wire.begin(begin).and_then(|()| wire.newcomers(newcomers)).and_then(|()| wire.connections(freed));
+    let sent =
+        wire.begin(begin).and_then(|()| wire.newcomers(newcomers)).and_then(|()| wire.connections(freed));
     let (mut met, mut trouble) = match sent {
         Ok(()) => (Met::AllSent, Broken::Foreign),
         Err(broken) => (Met::Trouble, broken),
