@@ -124,10 +124,13 @@ impl Taker {
         (Self(stream), status)
     }
 
+    /// Asks in the right format; the one before may still be being given up.
     fn begin(supervisor: &Supervisor) -> Self {
-        let (taker, status) = Self::ask(supervisor, "chatctl-handover/1");
-        assert_eq!(status, "101");
-        taker
+        until("somebody to hand over", || {
+            let (taker, status) = Self::ask(supervisor, "chatctl-handover/1");
+            assert!(["101", "409"].contains(&&*status), "{status}");
+            (status == "101").then_some(taker)
+        })
     }
 
     /// The next message: its kind, and the sockets that came with it.
@@ -170,7 +173,10 @@ fn whoever_does_not_take_over_changes_nothing() {
     let until_end = |taker: &mut Taker| {
         let mut sockets = Vec::new();
         while let Some((kind, fds)) = taker.next() {
-            sockets.extend(fds);
+            // Who comes in meanwhile is none of them: the supervisor asks whether the server lives.
+            if kind == b'C' {
+                sockets.extend(fds);
+            }
             if kind == b'E' {
                 break;
             }

@@ -207,8 +207,12 @@ impl Edge {
     }
 
     async fn wait_for_who_upgrades(&self) {
-        let young: Vec<Arc<Link>> = self.links().into_iter().filter(|link| link.may_upgrade()).collect();
-        let all_have = self.living.until(|| young.iter().all(|link| link.can_travel() || link.is_closed()));
+        let mut young = self.links();
+        young.retain(|link| link.may_upgrade());
+        // Held weakly: a session that is closed before it is anybody's is only dropped.
+        let young: Vec<Weak<Link>> = young.iter().map(Arc::downgrade).collect();
+        let settled = |link: Arc<Link>| link.can_travel() || link.is_closed();
+        let all_have = self.living.until(|| young.iter().all(|link| link.upgrade().is_none_or(settled)));
         let _ = tokio::time::timeout(COMING, all_have).await;
     }
 
