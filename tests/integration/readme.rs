@@ -100,7 +100,7 @@ enum How {
 use How::{Ends, GoesOn, Not};
 
 /// Every command the README names, but pm2's.
-const COMMANDS: [(&str, How); 35] = [
+const COMMANDS: [(&str, How); 36] = [
     ("chatctl init", Ends("empty")),
     ("chatctl schema", Ends("empty")),
     ("openssl rand -hex 32", Ends("empty")),
@@ -147,6 +147,10 @@ const COMMANDS: [(&str, How); 35] = [
     (
         "CHATCTL_RESTARTS=20 node --test recovery.test.mjs",
         Not("takes minutes; tests/run.sh runs it with fewer restarts"),
+    ),
+    (
+        "CHATCTL_HANDOVERS=100 node --test handover.test.mjs",
+        Not("takes minutes; tests/run.sh runs it with fewer handovers"),
     ),
 ];
 
