@@ -195,13 +195,14 @@ fn status_tells_by_its_exit_code() {
     assert_eq!(none.status.code(), Some(3));
     assert!(stderr(&none).contains("no supervisor runs"), "{}", stderr(&none));
     supervisor = supervisor.launch();
-    let healthy = chatctl(&folder, &["status", "--logs=3"]);
-    assert_eq!(healthy.status.code(), Some(0));
-    let page = String::from_utf8_lossy(&healthy.stdout).into_owned();
-    assert!(
-        page.contains("chatting") && page.contains("online") && page.contains("listening on http://"),
-        "{page}"
-    );
+    // What an app has said takes its own way to the log.
+    let page = until("its last words to be shown", || {
+        let healthy = chatctl(&folder, &["status", "--logs=3"]);
+        assert_eq!(healthy.status.code(), Some(0));
+        let page = String::from_utf8_lossy(&healthy.stdout).into_owned();
+        page.contains("listening on http://").then_some(page)
+    });
+    assert!(page.contains("chatting") && page.contains("online"), "{page}");
     // The supervisor's own probes are no clients.
     until("a probe", || supervisor.app()?["health_latency_ms"].is_number().then_some(()));
     assert_eq!(supervisor.app().unwrap()["connections"], 0);
