@@ -16,7 +16,8 @@ const WEBSOCKETS = CLIENTS.filter(({ transports }) => transports.includes("webso
 const UNNOTICED = { disconnects: 0, unheard: 0, missed: 0, twice: 0, disordered: 0 };
 
 /** What came of it, and what was said; people talk on meanwhile. */
-const reload = (server) => new Promise((done) => execFile(program, ["reload"], { cwd: server.dir }, (error, out, err) => done({ code: error?.code ?? 0, said: out + err })));
+const order = (server, what) => new Promise((done) => execFile(program, [what], { cwd: server.dir }, (error, out, err) => done({ code: error?.code ?? 0, said: out + err })));
+const reload = (server) => order(server, "reload");
 
 /** Reloads so often, at moments of chance, while people talk; nobody may notice. */
 async function unnoticed(server, sockets, record, times = HANDOVERS) {
@@ -171,6 +172,38 @@ test(`${FAULTS} times one of the two dies or hangs in the middle: one goes on, a
     const app = await server.status();
     return app?.state === "online" && app.health === "ok" && servers(server.child.pid).length === 1;
   }).catch((error) => assert.fail(`${error}\n${done}\n${server.log}`));
+  await until("everybody", () => sockets.every((socket) => socket.connected));
+  await record.stop();
+  const result = judge(sockets, record);
+  t.diagnostic(`${done.join(", ")}: ${JSON.stringify(result)}`);
+  const { missed, twice, disordered, notRecovered } = result;
+  assert.deepEqual({ missed, twice, disordered, notRecovered }, { missed: 0, twice: 0, disordered: 0, notRecovered: 0 }, `${done}\n${JSON.stringify(result)}\n${server.log}`);
+});
+
+test(`${FAULTS} times a reload meets a recovery or a drain: nothing is missed (seed ${SEED})`, { timeout: 900_000 }, async (t) => {
+  const server = await supervise(t, "web", `${KEYS}\nmax_restarts = 1000`);
+  const chance = random(SEED);
+  const [sockets, record] = await crowd(t, server, CLIENTS[0]);
+  const done = [];
+  for (let n = 0; n < FAULTS; n += 1) {
+    const online = () => until("a server", async () => {
+      const app = await server.status();
+      return app?.state === "online" && app;
+    });
+    const { pid } = await online();
+    await until("everybody", () => sockets.every((socket) => socket.connected));
+    if (n % 2 === 0) {
+      signal(pid, "SIGKILL");
+      await until("the next server", async () => (await online()).pid !== pid);
+      await new Promise((go) => setTimeout(go, chance() * 300));
+      done.push(`recovery: ${(await reload(server)).code}`);
+    } else {
+      const restarted = order(server, "restart");
+      await new Promise((go) => setTimeout(go, chance() * 300));
+      done.push(`drain: ${(await reload(server)).code}`);
+      await restarted;
+    }
+  }
   await until("everybody", () => sockets.every((socket) => socket.connected));
   await record.stop();
   const result = judge(sockets, record);
