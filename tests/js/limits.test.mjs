@@ -57,21 +57,29 @@ test("addresses that are exempt are not counted one by one", async (t) => {
 
 test("too fast is told once, counted, and does not lose what was taken", async (t) => {
   const server = await supervise(t, "local", "", "[limits]\nmessages_per_second = 20\nmessage_burst = 50\n");
+  let refusals = 0;
   for (const client of CLIENTS) {
     const [flooder, other] = await Promise.all(["flooder", "other"].map((name) => connect(t, server, { name, room: client.label }, client)));
     for (const socket of [flooder, other]) await ask(socket, "join_room", { type: 1 });
     await ask(flooder, "chatting", "before");
     [flooder, other].forEach((socket) => (socket.heard = []));
+    // How many are refused depends on how many are read at once: who is read more slowly is refused less.
+    const begun = Date.now();
     for (let n = 0; n < 200; n += 1) flooder.emit("chatting", n);
-    const { error } = await ask(flooder, "chatting", "with an answer");
-    assert.match(error, /too fast: at most 20 a second/);
+    const asked = Array.from({ length: 20 }, () => ask(flooder, "chatting", "with an answer"));
+    const answers = await Promise.all(asked);
+    const most = 50 + 20 * ((Date.now() - begun) / 1000 + 1);
+    const refused = answers.filter(({ ok }) => !ok);
+    assert.ok(refused.length > 0, client.label);
+    for (const { error } of refused) assert.match(error, /too fast: at most 20 a second/);
+    refusals += refused.length;
     assert.equal((await ask(other, "chatting", "the end")).ok, true);
     await until("the end", () => other.heard.some(([, body]) => body.msg === "the end"));
     const told = flooder.heard.filter(([event]) => event === "chat_error");
     assert.equal(told.length, 1, client.label);
     assert.match(told[0][1].reason, /too fast/);
     const taken = other.heard.map(([, body]) => body.msg).filter((msg) => typeof msg === "number");
-    assert.ok(taken.length >= 40 && taken.length < 120, `${taken.length}`);
+    assert.ok(taken.length >= 40 && taken.length < most, `${taken.length} of at most ${most}`);
     assert.deepEqual(taken.slice(0, 40), Array.from({ length: 40 }, (_, n) => n));
     // It may speak again when it has rested.
     await until("leave to speak", async () => (await ask(flooder, "chatting", "again")).ok);
@@ -80,7 +88,7 @@ test("too fast is told once, counted, and does not lose what was taken", async (
   }
   const { turned_away } = await until("the count", async () => {
     const app = await server.status();
-    return app?.turned_away?.messages_per_second > 100 && app;
+    return app?.turned_away?.messages_per_second >= refusals && app;
   });
   assert.deepEqual(Object.keys(turned_away), ["messages_per_second"]);
 });
