@@ -145,6 +145,16 @@ const signal = (pid, name) => {
   }
 };
 
+/** Everybody comes back, and has missed nothing, whatever was done to the servers. */
+async function nothingMissed(t, server, sockets, record, done) {
+  await until("everybody", () => sockets.every((socket) => socket.connected));
+  await record.stop();
+  const result = judge(sockets, record);
+  t.diagnostic(`${done.join(", ")}: ${JSON.stringify(result)}`);
+  const { missed, twice, disordered, notRecovered } = result;
+  assert.deepEqual({ missed, twice, disordered, notRecovered }, { missed: 0, twice: 0, disordered: 0, notRecovered: 0 }, `${done}\n${JSON.stringify(result)}\n${server.log}`);
+}
+
 test(`${FAULTS} times one of the two dies or hangs in the middle: one goes on, and nothing is missed (seed ${SEED})`, { timeout: 900_000 }, async (t) => {
   const server = await supervise(t, "web", `${KEYS}\nmax_restarts = 1000`);
   const chance = random(SEED);
@@ -172,12 +182,7 @@ test(`${FAULTS} times one of the two dies or hangs in the middle: one goes on, a
     const app = await server.status();
     return app?.state === "online" && app.health === "ok" && servers(server.child.pid).length === 1;
   }).catch((error) => assert.fail(`${error}\n${done}\n${server.log}`));
-  await until("everybody", () => sockets.every((socket) => socket.connected));
-  await record.stop();
-  const result = judge(sockets, record);
-  t.diagnostic(`${done.join(", ")}: ${JSON.stringify(result)}`);
-  const { missed, twice, disordered, notRecovered } = result;
-  assert.deepEqual({ missed, twice, disordered, notRecovered }, { missed: 0, twice: 0, disordered: 0, notRecovered: 0 }, `${done}\n${JSON.stringify(result)}\n${server.log}`);
+  await nothingMissed(t, server, sockets, record, done);
 });
 
 test(`${FAULTS} times a reload meets a recovery or a drain: nothing is missed (seed ${SEED})`, { timeout: 900_000 }, async (t) => {
@@ -204,12 +209,7 @@ test(`${FAULTS} times a reload meets a recovery or a drain: nothing is missed (s
       await restarted;
     }
   }
-  await until("everybody", () => sockets.every((socket) => socket.connected));
-  await record.stop();
-  const result = judge(sockets, record);
-  t.diagnostic(`${done.join(", ")}: ${JSON.stringify(result)}`);
-  const { missed, twice, disordered, notRecovered } = result;
-  assert.deepEqual({ missed, twice, disordered, notRecovered }, { missed: 0, twice: 0, disordered: 0, notRecovered: 0 }, `${done}\n${JSON.stringify(result)}\n${server.log}`);
+  await nothingMissed(t, server, sockets, record, done);
 });
 
 test("the supervisor dies in the middle: the next one finds one server, and nobody notices", { timeout: 600_000 }, async (t) => {
