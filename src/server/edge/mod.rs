@@ -187,7 +187,7 @@ impl Edge {
     /// everything else goes on. Gives how many they were.
     pub(super) async fn see_off_who_stays(&self) -> u64 {
         self.set_intake(Intake::WebSocketsOnly);
-        self.wait_for_who_upgrades().await;
+        self.wait_for(Link::may_upgrade, Link::can_travel).await;
         let mut staying = self.links();
         staying.retain(|link| link.member() != 0 && !link.can_travel());
         self.say_goodbye(&staying).await;
@@ -206,22 +206,19 @@ impl Edge {
         count
     }
 
-    async fn wait_for_who_upgrades(&self) {
-        let mut young = self.links();
-        young.retain(|link| link.may_upgrade());
-        // Held weakly: a session that is closed before it is anybody's is only dropped.
-        let young: Vec<Weak<Link>> = young.iter().map(Arc::downgrade).collect();
-        let settled = |link: Arc<Link>| link.can_travel() || link.is_closed();
-        let all_have = self.living.until(|| young.iter().all(|link| link.upgrade().is_none_or(settled)));
-        let _ = tokio::time::timeout(COMING, all_have).await;
-    }
-
     /// Waits for those who are just coming in: they are there in a moment.
     pub(super) async fn wait_for_who_comes_in(&self) {
-        let coming: Vec<Arc<Link>> = self.links().into_iter().filter(|link| link.can_travel()).collect();
-        let all_there =
-            self.living.until(|| coming.iter().all(|link| link.is_portable() || link.is_closed()));
-        let _ = tokio::time::timeout(COMING, all_there).await;
+        self.wait_for(Link::can_travel, Link::is_portable).await;
+    }
+
+    /// Waits until those of this kind are there, or gone, but not for long.
+    async fn wait_for(&self, kind: fn(&Link) -> bool, there: fn(&Link) -> bool) {
+        // Held weakly: who goes meanwhile is not to be kept by being waited for.
+        let coming = self.links().into_iter().filter(|link| kind(link));
+        let coming: Vec<Weak<Link>> = coming.map(|link| Arc::downgrade(&link)).collect();
+        let settled = |link: Arc<Link>| there(&link) || link.is_closed();
+        let all_settled = self.living.until(|| coming.iter().all(|link| link.upgrade().is_none_or(settled)));
+        let _ = tokio::time::timeout(COMING, all_settled).await;
     }
 
     /// Goes on with a connection that another process has let go of.
