@@ -38,6 +38,9 @@ mod server;
 mod supervisor;
 mod systemd;
 mod top;
+#[cfg(feature = "workbench")]
+#[doc(hidden)]
+pub mod workbench;
 
 use std::process::ExitCode;
 

@@ -42,6 +42,8 @@ mod tls;
 mod transport;
 mod turn;
 mod wall_clock;
+#[cfg(feature = "workbench")]
+pub(crate) mod workbench;
 
 use crate::{
     chat::Chat,
@@ -57,7 +59,7 @@ use handover::{Giver, Outcome, Taken};
 use outbox::Bounds;
 use recovery::Recovery;
 use sequencer::{Command, Inbox, Sequencer};
-use socketioxide::SocketIo;
+use socketioxide::{SocketIo, SocketIoBuilder};
 use stats::Stats;
 use std::{
     net::SocketAddr,
@@ -258,6 +260,18 @@ async fn ask(inbox: &Inbox, command: impl FnOnce(oneshot::Sender<()>) -> Command
     let _ = done.await;
 }
 
+/// socketioxide, as this server needs it.
+fn engine_builder(limits: &config::Limits) -> SocketIoBuilder {
+    let max_payload = usize::try_from(limits.max_payload).unwrap_or(usize::MAX);
+    SocketIo::builder()
+        .max_buffer_size(limits.max_queue + ENGINE_SLACK)
+        .connect_timeout(limits.handshake_timeout)
+        .max_payload(limits.max_payload)
+        .ws_read_buffer_size(READ_BUFFER)
+        .ws_max_message_size(max_payload)
+        .ws_max_frame_size(max_payload)
+}
+
 fn engine(
     settings: &Settings,
     stats: &Arc<Stats>,
@@ -266,15 +280,7 @@ fn engine(
     taken: Option<&Taken>,
 ) -> Result<(SocketIo, Arc<Edge>, Inbox), Failure> {
     let limits = settings.server.limits;
-    let max_payload = usize::try_from(limits.max_payload).unwrap_or(usize::MAX);
-    let (service, io) = SocketIo::builder()
-        .max_buffer_size(limits.max_queue + ENGINE_SLACK)
-        .connect_timeout(limits.handshake_timeout)
-        .max_payload(limits.max_payload)
-        .ws_read_buffer_size(READ_BUFFER)
-        .ws_max_message_size(max_payload)
-        .ws_max_frame_size(max_payload)
-        .build_svc();
+    let (service, io) = engine_builder(&limits).build_svc();
     let (inbox, commands) = sequencer::inbox(stats.clone());
     socket::install(&io, inbox.clone(), auth);
     let bounds = Bounds { packets: limits.max_queue, bytes: limits.max_queue_bytes };

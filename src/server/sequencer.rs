@@ -176,27 +176,32 @@ impl Sequencer {
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         let mut batch = Vec::with_capacity(BATCH);
         while self.wait(commands, &mut batch) {
-            while let Some(command) = (batch.len() < BATCH).then(|| commands.try_recv().ok()).flatten() {
-                batch.push(command);
-            }
-            let now = Instant::now();
-            if !self.closing {
-                self.guarded(|me| me.tick(now));
-            }
-            for command in batch.drain(..) {
-                self.guarded(|me| me.handle(command));
-            }
-            if !self.guarded(|me| me.recovery.commit(now)) {
-                self.recovery.fail("a bug: what was said could not be kept");
-            }
-            for step in std::mem::take(&mut self.steps) {
-                self.guarded(|me| me.delivery.perform(step, &mut me.recovery));
-            }
-            if !self.closing {
-                self.guarded(|me| me.delivery.catch_up(&mut me.recovery));
-            }
-            self.stats.rooms.store(self.chat.room_count() as u64, Relaxed);
+            self.step(commands, &mut batch);
         }
+    }
+
+    /// Deals with the batch, and what else has come meanwhile: judges it, keeps what follows, and then sends it.
+    pub(super) fn step(&mut self, commands: &Receiver<Command>, batch: &mut Vec<Command>) {
+        while let Some(command) = (batch.len() < BATCH).then(|| commands.try_recv().ok()).flatten() {
+            batch.push(command);
+        }
+        let now = Instant::now();
+        if !self.closing {
+            self.guarded(|me| me.tick(now));
+        }
+        for command in batch.drain(..) {
+            self.guarded(|me| me.handle(command));
+        }
+        if !self.guarded(|me| me.recovery.commit(now)) {
+            self.recovery.fail("a bug: what was said could not be kept");
+        }
+        for step in std::mem::take(&mut self.steps) {
+            self.guarded(|me| me.delivery.perform(step, &mut me.recovery));
+        }
+        if !self.closing {
+            self.guarded(|me| me.delivery.catch_up(&mut me.recovery));
+        }
+        self.stats.rooms.store(self.chat.room_count() as u64, Relaxed);
     }
 
     /// Waits for a command, or for something to become due. Whether to go on.

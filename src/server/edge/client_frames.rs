@@ -14,7 +14,7 @@ const PEEK: usize = 12;
 
 /// Follows the client's frames through any cuts between reads.
 #[derive(Debug, Default)]
-pub(super) struct ClientFrames {
+pub(in crate::server) struct ClientFrames {
     /// The header, and of a Close frame its code.
     head: [u8; 16],
     have: u8,
@@ -39,9 +39,9 @@ pub(super) struct ClientFrames {
 
 /// What was seen.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(in crate::server) struct Seen {
     /// A pong began.
-    pub(super) pong: bool,
+    pub(in crate::server) pong: bool,
     /// The client closes, with this code.
     pub(super) close: Option<u16>,
 }
@@ -53,7 +53,7 @@ const PONG: u8 = 0xa;
 
 impl ClientFrames {
     /// Looks at the next bytes.
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Seen {
+    pub(in crate::server) fn feed(&mut self, bytes: &[u8]) -> Seen {
         let mut seen = Seen::default();
         let (mut at, mut begun) = (0, 0);
         while let Some(byte) = bytes.get(at) {

@@ -62,13 +62,13 @@ impl<'a> Iterator for Frames<'a> {
 
 /// Counts the packets that have gone by whole, in runs of frames that may come between a packet and its attachments.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
+pub(in crate::server) struct Outgoing {
     attachments: u32,
 }
 
 impl Outgoing {
     /// Counts those that this run completes.
-    pub(super) fn count(&mut self, run: &[u8]) -> u64 {
+    pub(in crate::server) fn count(&mut self, run: &[u8]) -> u64 {
         let mut packets = 0;
         for frame in Frames(run) {
             if frame.is_text() && counts(frame.payload) {

@@ -8,9 +8,9 @@
 //! back. What upstream would have to offer for it to go away: the length of a socket's queue, a way to close its
 //! transport from a [`socketioxide::extract::SocketRef`], and a request without its buffers.
 
-mod client_frames;
+pub(super) mod client_frames;
 mod connect;
-mod frames;
+pub(super) mod frames;
 mod handshake;
 mod polling;
 mod stream;
