@@ -33,6 +33,7 @@ mod parking;
 mod privileges;
 mod recovery;
 mod reread;
+mod sandbox;
 mod sequencer;
 mod socket;
 mod source;
@@ -58,11 +59,13 @@ use edge::Edge;
 use handover::{Giver, Outcome, Taken};
 use outbox::Bounds;
 use recovery::Recovery;
+use sandbox::Sandbox;
 use sequencer::{Command, Inbox, Sequencer};
 use socketioxide::{SocketIo, SocketIoBuilder};
 use stats::Stats;
 use std::{
     net::SocketAddr,
+    num::NonZero,
     path::PathBuf,
     sync::Arc,
     thread,
@@ -106,7 +109,7 @@ pub(crate) struct Settings {
 ///
 /// # Errors
 /// It could not start.
-pub(crate) fn run(settings: Settings, mut inherited: listen::Inherited) -> Result<(), Failure> {
+pub(crate) fn run(mut settings: Settings, mut inherited: listen::Inherited) -> Result<(), Failure> {
     allow_many_files();
     if let Some(dir) = settings.server.page.dir.as_ref().filter(|dir| !dir.is_dir()) {
         return Err(Failure::usage(format_args!("[page] dir {} is not a folder", dir.display())));
@@ -121,7 +124,12 @@ pub(crate) fn run(settings: Settings, mut inherited: listen::Inherited) -> Resul
     let journal = settings.server.recovery.enabled.then_some(settings.journal.as_path());
     let (user, group) = (settings.user.as_deref(), settings.group.as_deref());
     privileges::give_up(user, group, journal, &settings.state_dir)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // And all that is to be known of the machine; then there is no more to be seen of it.
+    recovery::prepare(journal);
+    settings.server.timezone.get_or_insert_with(jiff::tz::TimeZone::system);
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    Sandbox::of(&settings).enter();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
     let result = runtime.block_on(serve(settings, inherited, Opened { listener, tls, auth }));

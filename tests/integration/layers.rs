@@ -75,6 +75,7 @@ fn each_foreign_crate_has_one_home() {
         ("supervisor/metrics.rs", &["prometheus_client::"]),
         ("top/", &["ratatui::", "crossterm::"]),
         ("server/", &["ppp::", "jsonwebtoken::"]),
+        ("server/sandbox.rs", &["landlock::"]),
         ("certificate.rs", &["x509_cert::"]),
         ("migrate/js", &["tree_sitter::", "tree_sitter_javascript::"]),
         ("migrate/yaml.rs", &["saphyr::"]),

@@ -2,24 +2,20 @@
 
 use crate::{
     client::{Client, text},
-    program::{Supervisor, chatctl, free_port, signal, stderr, until},
+    program::{self, Supervisor, chatctl, free_port, signal, stderr, until},
 };
 use serde_json::{Value, json};
 use std::{
     collections::HashSet,
     fs,
-    io::{Read, Write},
-    net::TcpStream,
+    io::Write,
+    net::SocketAddr,
     process::{Command, Stdio},
 };
 
 /// Head and body of the answer.
 fn get(port: u16, path: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let answer = program::get(SocketAddr::from(([127, 0, 0, 1], port)), path).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.to_owned(), body.to_owned())
 }

@@ -1,10 +1,11 @@
 //! Who may do what: the user a server runs as, the control socket, the files that are written. Needs root to change users.
 
-use crate::program::{Supervisor, chatctl, until};
+use crate::program::{self, Supervisor, chatctl, until};
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::{
-        fs::{MetadataExt, PermissionsExt},
+        fs::{MetadataExt, PermissionsExt, symlink},
         process::CommandExt,
     },
     path::Path,
@@ -50,6 +51,44 @@ fn a_server_gives_up_roots_rights_and_keeps_its_journal() {
     assert_eq!(status(second, "Uid"), "65534 65534 65534 65534");
     let app = supervisor.app().unwrap();
     assert_eq!((app["health"].as_str(), app["recovery"]["trouble"].as_str()), (Some("ok"), None), "{app}");
+}
+
+/// Whatever it is made to do. Here by a link in its page's folder, as one would be put there by somebody who can write
+/// files; a server of root's would follow it everywhere.
+#[test]
+fn a_server_opens_what_it_needs_and_nothing_else() {
+    let supervisor = Supervisor::prepare("[page]\ndir = \"page\"\n[log]\nlevel = \"debug\"");
+    fs::create_dir(supervisor.path("page")).unwrap();
+    fs::write(supervisor.path("page/index.html"), "the page").unwrap();
+    fs::write(supervisor.path("secret"), "root:").unwrap();
+    symlink("index.html", supervisor.path("page/inside")).unwrap();
+    symlink(supervisor.path("secret"), supervisor.path("page/outside")).unwrap();
+    symlink("/etc/shadow", supervisor.path("page/shadow")).unwrap();
+    let supervisor = supervisor.launch();
+    let log = until("a word about it", || {
+        let log = fs::read_to_string(supervisor.path("state/logs/chatting.log")).unwrap();
+        log.contains("sandbox").then_some(log)
+    });
+    if log.contains("this system has no landlock") {
+        return;
+    }
+    let get = |path| program::get(SocketAddr::from(([127, 0, 0, 1], supervisor.port)), path).unwrap();
+    for round in 0..2 {
+        assert!(get("/inside").ends_with("the page"));
+        for path in ["/outside", "/shadow"] {
+            let answer = get(path);
+            assert!(answer.starts_with("HTTP/1.1 404") && !answer.contains("root:"), "{path}: {answer}");
+        }
+        let app = supervisor.app().unwrap();
+        assert_eq!(
+            (app["health"].as_str(), app["recovery"]["trouble"].as_str()),
+            (Some("ok"), None),
+            "{app}"
+        );
+        if round == 0 {
+            assert!(chatctl(supervisor.dir.path(), &["reload"]).status.success());
+        }
+    }
 }
 
 #[test]

@@ -147,11 +147,15 @@ pub(crate) fn signal(pid: u32, name: &str) {
 
 /// What an Engine.IO client does first.
 pub(crate) fn handshake(address: SocketAddr) -> std::io::Result<String> {
+    get(address, "/socket.io/?EIO=4&transport=polling")
+}
+
+/// Asks for something by HTTP; gives the whole answer.
+pub(crate) fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(DEADLINE))?;
-    stream.write_all(
-        b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-    )?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)

@@ -18,7 +18,8 @@ mod index;
 mod meta;
 mod sessions;
 
-pub(super) use file::{Lock, remove};
+pub(super) use clock::learn_this_boot;
+pub(super) use file::{Lock, make_folder, remove};
 pub(super) use sessions::KeptSession;
 pub(in crate::server) use sessions::Record;
 

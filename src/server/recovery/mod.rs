@@ -37,6 +37,15 @@ use std::{
 /// Events, and their bytes, that are read at once for one that catches up.
 const CHUNK: (usize, usize) = (256, 1 << 20);
 
+/// Does what can be done for this journal only while the process may still do everything. What does not work is said
+/// when the journal is opened.
+pub(super) fn prepare(journal: Option<&Path>) {
+    if let Some(path) = journal {
+        journal::learn_this_boot();
+        let _ = journal::make_folder(path);
+    }
+}
+
 /// What a client says when it returns: the `auth` of its CONNECT.
 #[derive(Default, serde::Deserialize)]
 pub(super) struct Claim {

@@ -4,7 +4,10 @@
 //! clock has to tell how long that took.
 
 use rustix::time::{ClockId, clock_gettime};
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::LazyLock,
+    time::{Duration, SystemTime},
+};
 
 /// What the clock shows, in milliseconds.
 pub(super) fn now() -> i64 {
@@ -23,6 +26,17 @@ pub(super) fn between(earlier: i64, later: i64) -> Duration {
     Duration::from_millis(u64::try_from(later.saturating_sub(earlier)).unwrap_or(0))
 }
 
+/// Which start of the machine this is (random(4)); empty: it cannot be known.
+static BOOT: LazyLock<String> = LazyLock::new(|| {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot.trim().to_owned()
+});
+
+/// Reads what [`Moment::now`] needs, while it may be read.
+pub(in super::super) fn learn_this_boot() {
+    LazyLock::force(&BOOT);
+}
+
 /// A moment that the next process finds on its own clock again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Moment {
@@ -34,8 +48,7 @@ pub(super) struct Moment {
 
 impl Moment {
     pub(super) fn now() -> Self {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Self { boot: boot.trim().to_owned(), clock: now(), wall: wall_clock() }
+        Self { boot: BOOT.clone(), clock: now(), wall: wall_clock() }
     }
 
     /// What the clock of this moment shows at a later one.

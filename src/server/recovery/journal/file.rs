@@ -46,9 +46,7 @@ impl Lock {
             io::ErrorKind::WouldBlock => OpenError::InUse(path.to_owned()),
             _ => OpenError::cannot(path, error),
         };
-        if let Some(dir) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(cannot)?;
-        }
+        make_folder(path).map_err(cannot)?;
         let path = path.with_extension("lock");
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(cannot)?;
         match file.try_lock() {
@@ -71,6 +69,14 @@ fn wait(file: File) -> io::Result<File> {
             Err(io::ErrorKind::WouldBlock.into())
         }
     }
+}
+
+/// Makes the folder of a journal, where there is none.
+///
+/// # Errors
+/// It cannot be made.
+pub(in super::super) fn make_folder(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |dir| DirBuilder::new().recursive(true).mode(0o700).create(dir))
 }
 
 pub(super) fn touch(path: &Path) -> io::Result<()> {
@@ -104,8 +110,8 @@ pub(super) fn database(path: &Path, begin: &Meta) -> Result<(Connection, bool)> 
     db.set_prepared_statement_cache_capacity(32);
     // The next process reads the write-ahead log as well; to empty it first would only make it wait.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // What is deleted is overwritten: it was somebody's words.
-    db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA secure_delete=ON;")?;
+    // What is deleted is overwritten, and nothing lies anywhere else: it was somebody's words.
+    db.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA secure_delete=ON; PRAGMA temp_store=MEMORY;")?;
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
     if tables == 0 && version == 0 {
