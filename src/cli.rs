@@ -1,5 +1,6 @@
 //! The command line: types and help texts, no behaviour. The home of clap.
 
+pub(crate) mod bench;
 mod complete;
 mod man;
 
@@ -92,6 +93,14 @@ pub(crate) enum Command {
         after_help = "Examples:\n  chatctl events\n  chatctl events chatting -n 100\n  chatctl events -f --json"
     )]
     Events(Read),
+    /// Measure a Socket.IO server, this one or any other: how much it can do, and what it needs for it
+    #[command(
+        after_help = "One core is enough to keep a server busy; give each its own (taskset -c 0, taskset -c 1). Ctrl-C ends a \
+                      measurement early, and shows it.\nExit code: 0 all went as asked, 1 not (connections failed, messages \
+                      missing, interrupted), 2 wrong usage.\n\nExamples:\n  chatctl bench http://127.0.0.1:3000\n  \
+                      chatctl bench fanout http://127.0.0.1:3000 --clients 1000 --rooms 20 --pid 1234"
+    )]
+    Bench(Box<bench::Bench>),
     /// Print a unit for systemd, with what this chat.toml needs and no more
     #[command(
         after_help = "`install.sh --systemd` puts it into place. By hand:\n  chatctl systemd --config \
@@ -259,7 +268,7 @@ pub(crate) struct Serve {
     #[arg(long, hide = true)]
     pub(crate) config_on_stdin: bool,
     /// Speak this profile instead of the configured one
-    #[arg(long, value_parser = PossibleValuesParser::new(Profile::NAMES).try_map(|name| name.parse::<Profile>()))]
+    #[arg(long, value_parser = profiles())]
     pub(crate) profile: Option<Profile>,
 }
 
@@ -293,6 +302,10 @@ pub(crate) struct Status {
     /// Also the last N log lines of each app
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "20", require_equals = true)]
     pub(crate) logs: Option<usize>,
+}
+
+fn profiles() -> impl TypedValueParser<Value = Profile> {
+    PossibleValuesParser::new(Profile::NAMES).try_map(|name| name.parse())
 }
 
 /// Reads the process's arguments; prints help or the usage error and exits (code 2) where they ask for it. A shell that

@@ -3,7 +3,7 @@
 //! # Architecture
 //!
 //! ```text
-//! main -> commands -> { server, supervisor, control, migrate, check, systemd } -> { chat, machine, backoff, listen, certificate } -> config
+//! main -> commands -> { server, supervisor, control, migrate, check, systemd, bench } -> { chat, machine, backoff, listen, certificate } -> config
 //! ```
 //!
 //! - `chatctl supervise` holds the listening sockets and keeps one child process per app alive.
@@ -24,6 +24,7 @@
 //! - Every queue is bounded and says what happens when it is full. No message is dropped in silence.
 //! - No unsafe code.
 
+mod bench;
 mod certificate;
 mod chat;
 mod check;
@@ -32,6 +33,7 @@ mod commands;
 mod config;
 mod control;
 mod error;
+mod frames;
 mod listen;
 mod migrate;
 mod owner;

@@ -1,6 +1,7 @@
 //! One short file per subcommand: wiring only.
 
 mod act;
+mod bench;
 mod check;
 mod hooks;
 mod init;
@@ -30,6 +31,7 @@ use std::{
 /// Runs the command and gives the process's exit code.
 pub(crate) fn run(cli: Cli, inherited: Inherited) -> Result<ExitCode, Failure> {
     match cli.command {
+        Command::Bench(args) => bench::run(*args),
         Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Serve(args) => serve::run(&args, inherited),

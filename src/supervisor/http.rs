@@ -16,7 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 const LONGEST: usize = 64 << 10;
 
 /// An HTTP connection; it ends when dropped.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
     _driven: AbortOnDropHandle<()>,
@@ -27,7 +27,7 @@ impl Connection {
     ///
     /// # Errors
     /// It is closed.
-    pub(super) async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self> {
+    pub(crate) async fn over(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> Result<Self> {
         Self::named(stream, "chatctl".to_owned()).await
     }
 
@@ -56,7 +56,7 @@ impl Connection {
     ///
     /// # Errors
     /// The connection breaks, or the answer is too long.
-    pub(super) async fn exchange(
+    pub(crate) async fn exchange(
         &mut self,
         request: http::request::Builder,
         content_type: &'static str,

@@ -14,7 +14,7 @@ pub(super) fn adopt_orphans() {
 }
 
 /// A process and all below it, itself first.
-pub(super) fn members(root: u32) -> Vec<u32> {
+pub(crate) fn members(root: u32) -> Vec<u32> {
     let mut members = vec![root];
     let mut next = 0;
     while let Some(pid) = members.get(next).copied() {

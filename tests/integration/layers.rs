@@ -49,6 +49,10 @@ fn the_rules_know_no_runtime_no_socket_and_no_clock() {
         "top/view",
         "server/recovery/offset",
         "server/handover/phases",
+        "bench/mark",
+        "bench/report",
+        "bench/tally",
+        "bench/talk",
     ];
     let effectful =
         |file: &str| !(file.starts_with("chat/") || pure.iter().any(|pure| file.starts_with(pure)));
@@ -80,6 +84,7 @@ fn each_foreign_crate_has_one_home() {
         ("migrate/js", &["tree_sitter::", "tree_sitter_javascript::"]),
         ("migrate/yaml.rs", &["saphyr::"]),
         ("migrate/pm2.rs", &["shlex::"]),
+        ("bench/tally.rs", &["hdrhistogram::"]),
         ("server/recovery/", &["rusqlite::", "crc32fast::", "getrandom::"]),
     ] {
         // The configuration checks globs and schedules when it reads them; sd_notify is another crate than notify.

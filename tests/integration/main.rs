@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod apps;
+mod bench;
 mod check;
 mod client;
 mod command;

@@ -100,7 +100,7 @@ enum How {
 use How::{Ends, GoesOn, Not};
 
 /// Every command the README names, but pm2's.
-const COMMANDS: [(&str, How); 36] = [
+const COMMANDS: [(&str, How); 42] = [
     ("chatctl init", Ends("empty")),
     ("chatctl schema", Ends("empty")),
     ("openssl rand -hex 32", Ends("empty")),
@@ -141,6 +141,15 @@ const COMMANDS: [(&str, How); 36] = [
         Not("the same"),
     ),
     ("docker exec chat chatctl status", Not("the same")),
+    (
+        "chatctl bench http://127.0.0.1:3000 --clients 1000 --rooms 20",
+        Not("keeps a machine busy: bench.rs runs every scenario, briefly"),
+    ),
+    ("chatctl bench fanout http://127.0.0.1:3000 --rate 200", Not("the same")),
+    ("chatctl bench idle http://127.0.0.1:3000 --clients 10000 --pid 1234", Not("the same")),
+    ("chatctl bench churn http://127.0.0.1:3000 --pid 1234", Not("the same")),
+    ("chatctl bench storm http://127.0.0.1:3000 --clients 10000", Not("the same")),
+    ("chatctl bench jitter http://127.0.0.1:3000 --clients 500 --rooms 10", Not("the same")),
     (".ci/run", Not("runs this test")),
     ("tests/run.sh", Not("runs this test")),
     ("tests/run.sh && cd tests/js", Not("runs this test")),

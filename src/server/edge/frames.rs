@@ -3,6 +3,7 @@
 //! Only what the sequencer queues is counted: events (`42`, `45`) and acknowledgements (`43`, `46`), one for each
 //! packet, with its last attachment; the engine's own packets and the CONNECT reply are not.
 
+pub(super) use crate::frames::Frames;
 use std::borrow::Cow;
 
 /// Whether an Engine.IO text packet is one that the sequencer counted when it queued it.
@@ -15,49 +16,6 @@ pub(super) fn attachments(packet: &[u8]) -> u32 {
     let [b'4', b'5' | b'6', rest @ ..] = packet else { return 0 };
     let Some(end) = rest.iter().position(|byte| *byte == b'-') else { return 0 };
     std::str::from_utf8(&rest[..end]).ok().and_then(|count| count.parse().ok()).unwrap_or(0)
-}
-
-/// The frames in a run of whole, unmasked WebSocket frames (RFC 6455, section 5.2), as a server sends them.
-pub(super) struct Frames<'a>(pub(super) &'a [u8]);
-
-/// One of them.
-pub(super) struct Frame<'a> {
-    /// With its header.
-    pub(super) whole: &'a [u8],
-    /// Without.
-    pub(super) payload: &'a [u8],
-}
-
-impl Frame<'_> {
-    /// Whether it is a text, and all of it.
-    pub(super) fn is_text(&self) -> bool {
-        self.has_opcode(1)
-    }
-
-    fn is_binary(&self) -> bool {
-        self.has_opcode(2)
-    }
-
-    fn has_opcode(&self, opcode: u8) -> bool {
-        self.whole.first().is_some_and(|head| head & 0x0f == opcode)
-    }
-}
-
-impl<'a> Iterator for Frames<'a> {
-    type Item = Frame<'a>;
-
-    fn next(&mut self) -> Option<Frame<'a>> {
-        let [_, len, rest @ ..] = self.0 else { return None };
-        let (len, rest) = match len & 0x7f {
-            126 => rest.split_first_chunk().map(|(len, rest)| (u64::from(u16::from_be_bytes(*len)), rest))?,
-            127 => rest.split_first_chunk().map(|(len, rest)| (u64::from_be_bytes(*len), rest))?,
-            len => (u64::from(len), rest),
-        };
-        let (payload, after) = usize::try_from(len).ok().and_then(|len| rest.split_at_checked(len))?;
-        let whole = &self.0[..self.0.len() - after.len()];
-        self.0 = after;
-        Some(Frame { whole, payload })
-    }
 }
 
 /// Counts the packets that have gone by whole, in runs of frames that may come between a packet and its attachments.
