@@ -16,6 +16,7 @@
 
 mod churn;
 mod client;
+mod compare;
 mod connection;
 mod crowd;
 mod fanout;
@@ -32,6 +33,7 @@ mod target;
 mod timer;
 
 pub(crate) use churn::{Churn, Transport};
+pub(crate) use compare::Comparison;
 pub(crate) use fanout::Fanout;
 pub(crate) use idle::Idle;
 pub(crate) use jitter::Jitter;

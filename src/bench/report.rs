@@ -1,6 +1,6 @@
 //! What came of a measurement: for machines as JSON, for people as a few lines.
 
-mod text;
+pub(super) mod text;
 
 use super::{process::Usage, run::Run, tally::Tally};
 use serde::{Deserialize, Serialize, Serializer};

@@ -2,7 +2,7 @@
 
 use crate::config::Profile;
 use clap::{Args, Subcommand, ValueHint, builder::PossibleValuesParser};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// `chatctl bench`.
 #[derive(Debug, Args)]
@@ -42,6 +42,12 @@ pub(crate) enum Scenario {
     /// People whose connections break every few seconds: how much of what was said do they get, and when
     #[command(after_help = "Example:\n  chatctl bench jitter http://127.0.0.1:3000 --clients 500 --rooms 10")]
     Jitter(Jitter),
+    /// Two measurements side by side, out of the files that --json gave
+    #[command(
+        after_help = "A file may hold several measurements, one after the other: their medians are compared.\n\nExample:\n  \
+                      chatctl bench http://127.0.0.1:3000 --json >> before.json\n  chatctl bench compare before.json after.json"
+    )]
+    Compare(Compare),
 }
 
 /// Against which server.
@@ -209,6 +215,20 @@ pub(crate) struct Jitter {
     pub(crate) duration: Duration,
     #[command(flatten)]
     pub(crate) against: Against,
+}
+
+/// `chatctl bench compare`.
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// Measurements of before
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) before: PathBuf,
+    /// And of after
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) after: PathBuf,
+    /// For machines: {rounds, differences, figures: [{name, before, after, ratio}]}
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -2,11 +2,15 @@
 
 use crate::{
     bench,
-    cli::bench::{Against, Bench, Churn, Idle, Jitter, Load, Scenario, Storm},
+    cli::bench::{Against, Bench, Churn, Compare, Idle, Jitter, Load, Scenario, Storm},
     error::{Exit, Failure},
 };
+use serde::Serialize;
 use std::{
+    fmt::Display,
+    fs,
     io::{self, Write},
+    path::Path,
     process::ExitCode,
 };
 
@@ -36,6 +40,7 @@ pub(crate) fn run(args: Bench) -> Result<ExitCode, Failure> {
             measure(args.url, args.against, &storm)
         }
         Some(Scenario::Jitter(args)) => jitter(args),
+        Some(Scenario::Compare(args)) => compare(&args),
     }
 }
 
@@ -80,12 +85,33 @@ fn measure(url: String, args: Against, scenario: &bench::Scenario) -> Result<Exi
         pid: args.pid,
     };
     let report = bench::run(against, scenario)?;
-    let text = if args.json {
-        serde_json::to_string(&report).map_err(|error| Failure::failed(error.to_string()))? + "\n"
+    print(&report, args.json)?;
+    Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+}
+
+fn compare(args: &Compare) -> Result<ExitCode, Failure> {
+    let comparison = bench::Comparison::of(&read(&args.before)?, &read(&args.after)?);
+    print(&comparison, args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All measurements in a file.
+fn read(file: &Path) -> Result<Vec<bench::Report>, Failure> {
+    let wrong = |what: String| Failure::usage(format_args!("{}: {what}", file.display()));
+    let text = fs::read(file).map_err(|error| wrong(error.to_string()))?;
+    let reports = serde_json::Deserializer::from_slice(&text).into_iter().collect::<Result<Vec<_>, _>>();
+    let reports =
+        reports.map_err(|error| wrong(format!("is nothing that `chatctl bench --json` wrote: {error}")))?;
+    if reports.is_empty() { Err(wrong("is empty".to_owned())) } else { Ok(reports) }
+}
+
+fn print<T: Serialize + Display>(what: &T, json: bool) -> Result<(), Failure> {
+    let text = if json {
+        serde_json::to_string(what).map_err(|error| Failure::failed(error.to_string()))? + "\n"
     } else {
-        report.to_string()
+        what.to_string()
     };
     // A reader that has seen enough (`| head`) is no error.
     let _ = io::stdout().write_all(text.as_bytes());
-    Ok(if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) })
+    Ok(())
 }

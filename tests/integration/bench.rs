@@ -3,6 +3,7 @@
 use crate::program::{DEADLINE, Supervisor, chatctl, free_port, signal, stderr, until};
 use serde_json::Value;
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpListener,
     path::Path,
@@ -178,4 +179,44 @@ fn who_is_interrupted_shows_what_was_measured() {
     let report: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&report["interrupted"], process.wait().unwrap().code()), (&Value::Bool(true), Some(1)));
     assert!(DEADLINE.as_secs_f64() > report["seconds"].as_f64().unwrap());
+}
+
+#[test]
+fn two_measurements_are_compared_also_of_many_rounds() {
+    let (_server, url, pid) = server("web");
+    let folder = tempfile::tempdir().unwrap();
+    let files = ["before.json", "after.json"].map(|name| folder.path().join(name));
+    for (file, rounds, clients) in [(&files[0], 2, "4"), (&files[1], 1, "6")] {
+        let short = [
+            "--duration",
+            "200ms",
+            "--warmup",
+            "0s",
+            "--profile",
+            "web",
+            "--pid",
+            &pid,
+            "--clients",
+            clients,
+        ];
+        for _ in 0..rounds {
+            let report = measured("/messages/sent", &[&["fanout", &url][..], &short].concat());
+            let mut file = fs::File::options().create(true).append(true).open(file).unwrap();
+            writeln!(file, "{report}").unwrap();
+        }
+    }
+    let [before, after] = files.each_ref().map(|file| file.to_str().unwrap());
+    let (said, _, code) = text(&["compare", before, after]);
+    assert_eq!(code, Some(0), "{said}");
+    for expect in ["medians of 2 and 1", "latency, 99 %", "only before: clients 4", "only after: clients 6"] {
+        assert!(said.contains(expect), "{said}");
+    }
+    let (comparison, _) = bench(&["compare", before, before]);
+    let same = |row: &Value| row["before"] == row["after"] && (row["ratio"] == 1.0 || row["before"] == 0.0);
+    assert!(comparison["figures"].as_array().unwrap().iter().all(same), "{comparison}");
+    assert_eq!(comparison["differences"], serde_json::json!([]));
+    let (_, why, code) = text(&["compare", before, "/nowhere"]);
+    assert!(why.contains("/nowhere") && code == Some(2), "{why}");
+    let (_, why, code) = text(&["compare", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), after]);
+    assert!(why.contains("Cargo.toml: is nothing") && code == Some(2), "{why}");
 }

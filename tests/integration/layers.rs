@@ -49,6 +49,7 @@ fn the_rules_know_no_runtime_no_socket_and_no_clock() {
         "top/view",
         "server/recovery/offset",
         "server/handover/phases",
+        "bench/compare",
         "bench/mark",
         "bench/report",
         "bench/tally",

@@ -100,7 +100,7 @@ enum How {
 use How::{Ends, GoesOn, Not};
 
 /// Every command the README names, but pm2's.
-const COMMANDS: [(&str, How); 42] = [
+const COMMANDS: [(&str, How); 43] = [
     ("chatctl init", Ends("empty")),
     ("chatctl schema", Ends("empty")),
     ("openssl rand -hex 32", Ends("empty")),
@@ -150,6 +150,7 @@ const COMMANDS: [(&str, How); 42] = [
     ("chatctl bench churn http://127.0.0.1:3000 --pid 1234", Not("the same")),
     ("chatctl bench storm http://127.0.0.1:3000 --clients 10000", Not("the same")),
     ("chatctl bench jitter http://127.0.0.1:3000 --clients 500 --rooms 10", Not("the same")),
+    ("chatctl bench compare before.json after.json", Not("the same")),
     (".ci/run", Not("runs this test")),
     ("tests/run.sh", Not("runs this test")),
     ("tests/run.sh && cd tests/js", Not("runs this test")),
