@@ -8,14 +8,14 @@
 // command that waits until the machine is quiet, is BENCH_PREFIX; BENCH_BATCH=200 lets it wait for about 200 s of them.
 //
 //   --rounds 3 --seconds 5      how often, and for how long
-//   --only 1,000x20 --only idle only what has one of these in its name
+//   --only 1,000x20 --only idle only what is called so, or begins with that word
 //   --servers chatctl,node      of: chatctl, node, node-recovery
 //   --bin target/release/chatctl --generator target/release/chatctl
 //   --resume                    go on with what target/bench/results.jsonl has
 //   --page                      measure nothing, write the page anew
 import { execFileSync, spawn } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -112,7 +112,7 @@ room_messages_per_second = 0
 
 /** One report of the generator. */
 async function measure({ pid, url }, [scenario, ...args]) {
-  const command = ["-c", "1", generator, "bench", scenario, url, "--profile", "web", "--pid", pid, "--json", ...args].map(String);
+  const command = ["-c", String(Math.min(1, cpus().length - 1)), generator, "bench", scenario, url, "--profile", "web", "--pid", pid, "--json", ...args].map(String);
   const child = spawn("taskset", command, { stdio: ["ignore", "pipe", "inherit"] });
   let text = "";
   child.stdout.setEncoding("utf8").on("data", (part) => (text += part));
@@ -163,7 +163,7 @@ function wanted() {
   for (let round = 1; round <= Number(options.rounds); round += 1) {
     for (const { name, of, takes } of measurements()) {
       // A curve has many points: once is enough for each.
-      if ((only.length > 0 && !only.some((part) => name.includes(part))) || (name.startsWith("growth") && round > 1)) continue;
+      if ((only.length > 0 && !only.some((wanted) => `${name} `.startsWith(`${wanted} `))) || (name.startsWith("growth") && round > 1)) continue;
       for (const server of of.filter((server) => servers.includes(server))) {
         if (!done.has(`${name} ${server} ${round}`)) jobs.push({ name, server, round, takes });
       }
