@@ -1,5 +1,5 @@
-//! The frames of a WebSocket (RFC 6455, section 5.2), as a server sends them, walked over without a copy: by the server's
-//! edge on their way out, and by `bench` when they come in.
+//! The frames of a WebSocket (RFC 6455, section 5.2), as a server sends them, walked over without a copy by the server's edge
+//! on their way out, and by `bench` when they come in; and how one is written.
 
 /// The frames in a run of unmasked ones; what is left when it ends is the beginning of one, or nothing.
 pub(crate) struct Frames<'a>(pub(crate) &'a [u8]);
@@ -41,5 +41,40 @@ impl<'a> Iterator for Frames<'a> {
         let whole = &self.0[..self.0.len() - after.len()];
         self.0 = after;
         Some(Frame { whole, payload })
+    }
+}
+
+/// Appends one whole, unmasked frame whose payload is these parts, as a server sends it (RFC 6455, section 5.2).
+pub(crate) fn push_frame(out: &mut Vec<u8>, opcode: u8, payload: &[&[u8]]) {
+    out.push(0x80 | opcode);
+    let len: usize = payload.iter().map(|part| part.len()).sum();
+    match (u8::try_from(len), u16::try_from(len)) {
+        (Ok(len @ ..=125), _) => out.push(len),
+        (_, Ok(len)) => {
+            out.push(126);
+            out.extend(len.to_be_bytes());
+        }
+        _ => {
+            out.push(127);
+            out.extend((len as u64).to_be_bytes());
+        }
+    }
+    payload.iter().for_each(|part| out.extend_from_slice(part));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_read_as_it_was_written_whatever_its_length() {
+        for len in [0, 1, 125, 126, 127, 0xffff, 0x10000] {
+            let payload = vec![b'x'; len];
+            let mut run = Vec::new();
+            push_frame(&mut run, 1, &[&payload[..len / 3], &payload[len / 3..]]);
+            push_frame(&mut run, 2, &[]);
+            let frames: Vec<_> = Frames(&run).map(|frame| (frame.is_text(), frame.payload)).collect();
+            assert_eq!(frames, [(true, &payload[..]), (false, &b""[..])], "{len}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::{
     handover::{Leaving, Traveller},
     link::{Link, Stage},
     outbox::{Bounds, Peer, TooSlow},
+    packet::{Ack, Packet},
     recovery::Recovery,
     sequencer::Credit,
     stats::Stats,
@@ -16,13 +17,9 @@ use crate::{
     chat::{Body, MemberId, RoomId},
     control::types,
 };
-use futures_util::FutureExt;
 use indexmap::IndexSet;
 use serde::Serialize;
-use socketioxide::{
-    BroadcastError, SocketError, SocketIo,
-    extract::{AckSender, SocketRef},
-};
+use socketioxide::extract::SocketRef;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -50,9 +47,9 @@ pub(super) enum Step {
     /// To one member; with an id if it is kept.
     Tell { member: MemberId, event: &'static str, body: Body, id: Option<u64> },
     /// What a client asked for is done; a message has an id.
-    Accept { member: MemberId, ack: AckSender, id: Option<u64> },
+    Accept { member: MemberId, ack: Ack, id: Option<u64> },
     /// It is not.
-    Refuse { member: MemberId, ack: AckSender, reason: String },
+    Refuse { member: MemberId, ack: Ack, reason: String },
     /// All that followed from an event has been done.
     Credit(Credit),
     /// Say that events get through.
@@ -67,11 +64,12 @@ pub(super) enum Step {
 
 /// See the module.
 pub(super) struct Delivery {
-    io: SocketIo,
     peers: HashMap<MemberId, Peer>,
     audience: HashMap<RoomId, IndexSet<MemberId>>,
     /// Those that are still being told what they missed.
     behind: HashSet<MemberId>,
+    /// Links on which something waits that their edge has not been told of: one telling for a whole batch.
+    unwritten: Vec<Arc<Link>>,
     /// The id of what was said last.
     said: u64,
     bounds: Bounds,
@@ -87,9 +85,9 @@ pub(super) struct CatchUp {
 }
 
 impl Delivery {
-    pub(super) fn new(io: SocketIo, bounds: Bounds, said: u64, stats: Arc<Stats>) -> Self {
-        let (peers, audience, behind) = (HashMap::new(), HashMap::new(), HashSet::new());
-        Self { io, peers, audience, behind, said, bounds, stats }
+    pub(super) fn new(bounds: Bounds, said: u64, stats: Arc<Stats>) -> Self {
+        let (peers, audience, behind) = Default::default();
+        Self { peers, audience, behind, unwritten: Vec::new(), said, bounds, stats }
     }
 
     pub(super) fn perform(&mut self, step: Step, recovery: &mut Recovery) {
@@ -179,8 +177,6 @@ impl Delivery {
     fn leave(&mut self, member: MemberId) {
         let Some(peer) = self.peers.remove(&member) else { return };
         self.behind.remove(&member);
-        // It may have joined after the engine had forgotten it.
-        peer.socket.leave_all();
         for room in &peer.rooms {
             self.quit(member, room);
         }
@@ -195,7 +191,6 @@ impl Delivery {
                 catch_up.rooms.push((room, since));
             }
         } else if self.audience.entry(room.clone()).or_default().insert(member) {
-            peer.socket.join(room.to_string());
             peer.rooms.push(room);
         }
     }
@@ -205,7 +200,6 @@ impl Delivery {
         if let Some(catch_up) = &mut peer.catch_up {
             catch_up.rooms.retain(|(known, _)| known != room);
         }
-        peer.socket.leave(room.to_string());
         peer.rooms.retain(|known| known != room);
         self.quit(member, room);
     }
@@ -221,56 +215,49 @@ impl Delivery {
 
     fn say(&mut self, room: &RoomId, event: &'static str, body: &Body, offset: &str) {
         let (mut receivers, size) = (0, body.size());
+        let packet = Packet::new(event, body, Some(offset));
         for member in self.audience.get(room).into_iter().flatten() {
             let Some(peer) = self.peers.get_mut(member).filter(|peer| !peer.closed) else { continue };
             match peer.make_room(size, self.bounds) {
-                Ok(()) => receivers += 1,
+                Ok(()) => {
+                    receivers += 1;
+                    peer.send(&packet, &mut self.unwritten);
+                }
                 Err(slow) => close(peer, &slow, &self.stats),
             }
         }
         self.stats.delivered.fetch_add(receivers, Relaxed);
-        if receivers == 0 {
-            return;
-        }
-        // Never pending: everything is local.
-        let sent = self.io.to(room.to_string()).emit(event, &(body, offset)).now_or_never();
-        match sent {
-            Some(Err(BroadcastError::Socket(errors)))
-                if errors.iter().all(|e| matches!(e, SocketError::Closed)) => {}
-            Some(Err(error)) => {
-                tracing::error!(%error, "a bug: a packet was not queued for everybody")
-            }
-            Some(Ok(())) => {}
-            None => tracing::error!("a bug: a local broadcast did not finish"),
-        }
     }
 
     fn tell(&mut self, member: MemberId, event: &'static str, body: &Body, offset: Option<String>) {
         if offset.is_some() && self.behind.contains(&member) {
             return; // it comes to it in its turn
         }
-        if let Some(socket) = self.reach(member, body.size()) {
-            emit(socket, event, body, offset.as_deref());
+        if let Some((peer, unwritten)) = self.reach(member, body.size()) {
+            peer.send(&Packet::new(event, body, offset.as_deref()), unwritten);
         }
     }
 
-    fn acknowledge(&mut self, member: MemberId, ack: AckSender, answer: &impl Serialize) {
-        if self.reach(member, ACK_SIZE).is_some()
-            && let Err(error) = ack.send(answer)
-        {
-            tracing::debug!(%error, "not acknowledged");
+    fn acknowledge(&mut self, member: MemberId, ack: Ack, answer: &impl Serialize) {
+        if let Some((peer, unwritten)) = self.reach(member, ACK_SIZE) {
+            peer.acknowledge(ack, answer, unwritten);
         }
     }
 
-    /// The socket of a client, with room for one packet; `None` when it is gone or has to go.
-    fn reach(&mut self, member: MemberId, size: usize) -> Option<&SocketRef> {
+    /// A client, with room for one packet; `None` when it is gone or has to go.
+    fn reach(&mut self, member: MemberId, size: usize) -> Option<(&mut Peer, &mut Vec<Arc<Link>>)> {
         let peer = self.peers.get_mut(&member).filter(|peer| !peer.closed)?;
         if let Err(slow) = peer.make_room(size, self.bounds) {
             close(peer, &slow, &self.stats);
             return None;
         }
         self.stats.delivered.fetch_add(1, Relaxed);
-        Some(&peer.socket)
+        Some((peer, &mut self.unwritten))
+    }
+
+    /// Has everything that was sent written.
+    pub(super) fn write_on(&mut self) {
+        self.unwritten.drain(..).for_each(|link| link.write_on());
     }
 
     // --- who comes back
@@ -317,7 +304,8 @@ impl Delivery {
                     peer.catch_up = Some(catch_up);
                     return;
                 }
-                emit(&peer.socket, &event, &body, Some(&recovery.offset(id)));
+                let offset = recovery.offset(id);
+                peer.send(&Packet::new(&event, &body, Some(&offset)), &mut self.unwritten);
                 self.stats.delivered.fetch_add(1, Relaxed);
                 catch_up.from = id;
             }
@@ -330,20 +318,9 @@ impl Delivery {
     }
 }
 
-fn emit(socket: &SocketRef, event: &str, body: &Body, offset: Option<&str>) {
-    let sent = match offset {
-        Some(offset) => socket.emit(event, &(body, offset)),
-        None => socket.emit(event, body),
-    };
-    if let Err(error) = sent {
-        tracing::debug!(%error, event, "not sent");
-    }
-}
-
 /// Gives up a client that does not keep up. It is told by its connection closing, and may come back.
 fn close(peer: &mut Peer, slow: &TooSlow, stats: &Stats) {
     peer.closed = true;
-    peer.socket.leave_all();
     if peer.link.is_closed() {
         return; // went by itself meanwhile
     }

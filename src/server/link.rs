@@ -8,6 +8,7 @@
 //! Against a client that sends faster than it can be served, a link has credit: with [`CREDIT`] of its events
 //! waiting, the edge reads no more from it. What waits is therefore bounded by the credit plus one read.
 
+mod outgoing;
 mod travel;
 
 pub(super) use travel::Stage;
@@ -59,6 +60,7 @@ pub(super) struct Link {
     closed: AtomicBool,
     /// Events in the sequencer's inbox.
     waiting: AtomicU32,
+    outgoing: outgoing::Outgoing,
     /// Socket.IO packets that left for the client.
     sent: AtomicU64,
     /// Where the sequencer's own count stood when it last let go of this link.
@@ -173,6 +175,7 @@ impl Link {
             cut: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             waiting: AtomicU32::new(0),
+            outgoing: outgoing::Outgoing::default(),
             sent: AtomicU64::new(0),
             queued: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
@@ -418,6 +421,9 @@ impl Link {
             self.sequencer.get_or_init(std::thread::current);
         }
         self.awaited.store(waiting, SeqCst);
+        if waiting {
+            self.write_on();
+        }
     }
 
     fn wake_sequencer(&self) {

@@ -3,7 +3,7 @@
 //! ```text
 //! socket -> edge -> engine (socketioxide) -> socket handlers -> sequencer -> chat's rules
 //!                                                                  |    \-> recovery: the journal
-//! socket <- edge <- engine <--- one broadcast --- delivery <-------+ when it is safe
+//! socket <- edge <------------------ frames ------ delivery <-------+ when it is safe (who polls: by the engine)
 //! ```
 //!
 //! A restart: the next server asks for everything -> established connections go to it ([`handover`]).
@@ -28,6 +28,7 @@ mod link;
 mod living;
 mod outbox;
 mod pace;
+mod packet;
 mod page;
 mod parking;
 mod privileges;
@@ -297,7 +298,7 @@ fn engine(
     let left = taken.and_then(Taken::left);
     let (recovery, restored) = Recovery::open(&settings.server, &settings.journal, left)?;
     restored.into_iter().for_each(|(member, seats, standing)| chat.restore(member, seats, standing));
-    let sequencer = Sequencer::new(io.clone(), chat, recovery, bounds, zone, stats.clone());
+    let sequencer = Sequencer::new(chat, recovery, bounds, zone, stats.clone());
     let runtime = tokio::runtime::Handle::current();
     let started = thread::Builder::new().name("sequencer".into()).spawn(move || {
         let _context = runtime.enter();

@@ -8,8 +8,14 @@
 //! - this server is behind with its own writing (a burst, busy cores): the sequencer waits for it, and with that
 //!   the senders, whose credit is used up.
 
-use super::{delivery::CatchUp, link::Link};
+use super::{
+    delivery::CatchUp,
+    link::Link,
+    packet::{Ack, Packet},
+};
 use crate::chat::RoomId;
+use bytes::Bytes;
+use serde::Serialize;
 use socketioxide::extract::SocketRef;
 use std::{
     collections::VecDeque,
@@ -41,6 +47,8 @@ pub(super) struct Peer {
     /// Sizes of those that had not left when last asked, oldest first.
     backlog: VecDeque<u32>,
     bytes: usize,
+    /// All that the engine was given has left, and it is given no more: what follows goes past it, in order.
+    past_engine: bool,
     /// Given up: nothing is queued any more.
     pub(super) closed: bool,
     /// The rooms it hears.
@@ -62,7 +70,42 @@ impl Peer {
         // An earlier socket of the same session may have left packets in the queue.
         let left = queued.saturating_sub(link.sent_so_far());
         let backlog = (0..left).map(|_| 0).collect();
-        Self { socket, link, queued, backlog, bytes: 0, closed: false, rooms: Vec::new(), catch_up }
+        let (past_engine, closed, bytes, rooms) = (false, false, 0, Vec::new());
+        Self { socket, link, queued, backlog, bytes, past_engine, closed, rooms, catch_up }
+    }
+
+    /// Sends a packet for which there is room; `unwritten`: where the link goes if its edge is to be told.
+    pub(super) fn send(&mut self, packet: &Packet<'_>, unwritten: &mut Vec<Arc<Link>>) {
+        if self.goes_past_engine() {
+            self.send_frames(packet.frames(&self.link), unwritten);
+        } else {
+            packet.emit(&self.socket);
+        }
+    }
+
+    /// Acknowledges an event; see [`Peer::send`].
+    pub(super) fn acknowledge(&mut self, ack: Ack, answer: &impl Serialize, unwritten: &mut Vec<Arc<Link>>) {
+        if self.goes_past_engine() {
+            self.send_frames(ack.frames(answer), unwritten);
+        } else {
+            ack.send(answer);
+        }
+    }
+
+    fn send_frames(&self, frames: Bytes, unwritten: &mut Vec<Arc<Link>>) {
+        if self.link.send(frames) {
+            unwritten.push(self.link.clone());
+        }
+    }
+
+    /// A WebSocket's packets go past the engine as soon as it has nothing left of this client's. One packet is counted
+    /// that is about to be sent.
+    fn goes_past_engine(&mut self) -> bool {
+        if !self.past_engine && self.link.is_websocket() && self.link.is_connected() {
+            self.refresh();
+            self.past_engine = self.backlog.len() <= 1;
+        }
+        self.past_engine
     }
 
     /// Whether one packet of this size fits without anybody's waiting, and leaves half of the room to others.

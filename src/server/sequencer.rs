@@ -5,7 +5,7 @@
 //! acknowledged, survives this process.
 //!
 //! It is what makes all members of a room see one order, and keeps member counts exact without asking anybody. It
-//! alone changes the chat's state, the sessions and the rooms of socketioxide, so they never disagree.
+//! alone changes the chat's state, the sessions and the audiences, so they never disagree.
 //!
 //! Its inbox is bounded by the links' credit. It must never await, and never die of an event: what panics is
 //! logged, refused, and over.
@@ -15,6 +15,7 @@ use super::{
     handover::{Leaving, Traveller},
     link::Link,
     outbox::Bounds,
+    packet::Ack,
     recovery::{Admission, Claim, Due, Entry, Recovery},
     stats::Stats,
     wall_clock::Clock,
@@ -24,10 +25,7 @@ use crate::{
     control::types,
 };
 use jiff::tz::TimeZone;
-use socketioxide::{
-    SocketIo,
-    extract::{AckSender, SocketRef},
-};
+use socketioxide::extract::SocketRef;
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -86,7 +84,7 @@ pub(super) struct Event {
     pub(super) name: String,
     pub(super) payload: Result<Payload, Refusal>,
     /// Present when the client asked for an acknowledgement.
-    pub(super) ack: Option<AckSender>,
+    pub(super) ack: Option<Ack>,
     /// When it came.
     pub(super) at: Instant,
 }
@@ -152,14 +150,13 @@ pub(super) struct Sequencer {
 
 impl Sequencer {
     pub(super) fn new(
-        io: SocketIo,
         chat: Chat,
         recovery: Recovery,
         bounds: Bounds,
         zone: TimeZone,
         stats: Arc<Stats>,
     ) -> Self {
-        let delivery = Delivery::new(io, bounds, recovery.last(), stats.clone());
+        let delivery = Delivery::new(bounds, recovery.last(), stats.clone());
         Self {
             chat,
             recovery,
@@ -201,6 +198,7 @@ impl Sequencer {
         if !self.closing {
             self.guarded(|me| me.delivery.catch_up(&mut me.recovery));
         }
+        self.delivery.write_on();
         self.stats.rooms.store(self.chat.room_count() as u64, Relaxed);
     }
 
@@ -475,7 +473,7 @@ impl Sequencer {
     }
 }
 
-fn refuse(member: MemberId, event: &str, refusal: &Refusal, ack: Option<AckSender>) -> Step {
+fn refuse(member: MemberId, event: &str, refusal: &Refusal, ack: Option<Ack>) -> Step {
     let reason = refusal.to_string();
     match ack {
         Some(ack) => Step::Refuse { member, ack, reason },

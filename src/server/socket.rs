@@ -9,6 +9,7 @@ use super::{
     auth::{Auth, Denied},
     link::Link,
     pace::Verdict,
+    packet::Ack,
     recovery::Claim,
     sequencer::{Command, Event, Inbox},
     standing,
@@ -25,18 +26,18 @@ use socketioxide_core::Value;
 use std::{convert::Infallible, future::ready, sync::Arc, time::Instant};
 use tokio::sync::oneshot;
 
-/// A packet as it came: text, attachments, and the way to acknowledge it.
-struct Packet {
+/// An event as it came: text, attachments, and the way to acknowledge it.
+struct Said {
     value: Value,
-    ack: Option<AckSender>,
+    ack: Option<Ack>,
 }
 
-impl FromMessage<LocalAdapter> for Packet {
+impl FromMessage<LocalAdapter> for Said {
     type Error = Infallible;
 
     fn from_message(socket: Arc<Socket>, mut value: Value, ack: Option<i64>) -> Result<Self, Infallible> {
         let sender = AckSender::from_message_parts(&socket, &mut value, &ack)?;
-        Ok(Self { value, ack: ack.map(|_| sender) })
+        Ok(Self { value, ack: ack.map(|id| Ack { id, sender }) })
     }
 }
 
@@ -84,8 +85,8 @@ async fn register(
 
     let (events, from) = (inbox.clone(), link.clone());
     // One handler for all events: an unknown one is refused like any other.
-    socket.on_fallback(move |packet: Packet| {
-        take(packet, from, &events);
+    socket.on_fallback(move |said: Said| {
+        take(said, from, &events);
         ready(())
     });
     let inbox = inbox.clone();
@@ -114,8 +115,8 @@ async fn admit(claim: Claim, link: &Arc<Link>, inbox: &Inbox, auth: Option<&Auth
     Ok(())
 }
 
-fn take(packet: Packet, link: Arc<Link>, inbox: &Inbox) {
-    let Packet { value, ack } = packet;
+fn take(said: Said, link: Arc<Link>, inbox: &Inbox) {
+    let Said { value, ack } = said;
     let verdict = link.judge();
     if verdict == (Verdict::Refuse { tell: false }) && ack.is_none() {
         return;

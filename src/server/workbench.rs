@@ -15,7 +15,6 @@ use crate::{
     chat::{self, Body, Chat, Given, Identity},
     config::{self, Profile},
 };
-use futures_util::FutureExt;
 use socketioxide::service::SocketIoService;
 use std::{
     fmt,
@@ -25,7 +24,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+    io::{AsyncWriteExt, DuplexStream, duplex},
     runtime::Runtime,
     task::yield_now,
 };
@@ -129,7 +128,7 @@ impl Room {
         let bounds = Bounds { packets: limits.max_queue, bytes: limits.max_queue_bytes };
         let chat = Chat::new(Profile::Web, limits);
         let recovery = recovery(&settings, dir.path());
-        let sequencer = Sequencer::new(io, chat, recovery, bounds, jiff::tz::TimeZone::UTC, stats.clone());
+        let sequencer = Sequencer::new(chat, recovery, bounds, jiff::tz::TimeZone::UTC, stats.clone());
         drop(context);
         let mut room = Self { sequencer, commands, inbox, stats, members: Vec::new(), runtime, _dir: dir };
         (0..members).for_each(|_| room.connect(&engine));
@@ -154,6 +153,7 @@ impl Room {
             self.runtime.block_on(yield_now());
             self.step();
         }
+        link.seen_connect();
         self.members.push((link, ours));
     }
 
@@ -172,22 +172,15 @@ impl Room {
         self.sequencer.step(&self.commands, &mut Vec::new());
     }
 
-    /// Members receive what is there for them; so many bytes.
+    /// What is there for the members leaves; so many bytes.
     pub fn receive(&mut self) -> usize {
-        let (mut received, mut idle, mut buffer) = (0, 0, vec![0; WIRE]);
-        self.runtime.block_on(async {
-            // The engine's tasks take their turns, some of them at a time.
-            while idle < self.members.len() {
-                yield_now().await;
-                idle += 1;
-                for (link, stream) in &mut self.members {
-                    while let Some(Ok(bytes @ 1..)) = stream.read(&mut buffer).now_or_never() {
-                        link.sent(outgoing_packets(&buffer[..bytes]));
-                        (received, idle) = (received + bytes, 0);
-                    }
-                }
+        let mut received = 0;
+        for (link, _) in &self.members {
+            while let Some(run) = link.take_run() {
+                received += run.frames.len();
+                link.sent(run.packets);
             }
-        });
+        }
         received
     }
 }

@@ -121,24 +121,8 @@ fn split_v3_binary(body: &[u8]) -> Option<(&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frames::push_frame;
     use proptest::prelude::*;
-
-    fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![0x80 | opcode];
-        match payload.len() {
-            len @ 0..=125 => frame.push(len as u8),
-            len @ 126..=0xffff => {
-                frame.push(126);
-                frame.extend((len as u16).to_be_bytes());
-            }
-            len => {
-                frame.push(127);
-                frame.extend((len as u64).to_be_bytes());
-            }
-        }
-        frame.extend(payload);
-        frame
-    }
 
     #[test]
     fn events_and_acks_count_and_nothing_else() {
@@ -157,7 +141,7 @@ mod tests {
             (1, &[b'4'; 200]),
             (1, &[b"42".as_slice(), &[b'x'; 70_000]].concat()),
         ] {
-            run.extend(frame(opcode, payload));
+            push_frame(&mut run, opcode, &[payload]);
         }
         assert_eq!(Outgoing::default().count(&run), 4);
         let cuts: Vec<_> = Frames(&run).map(|frame| frame.whole).collect();

@@ -2,6 +2,7 @@
 //!
 //! - Every write is accepted whole and the tail the kernel would not take is kept. So each write the engine makes
 //!   starts and ends at a frame boundary, and the packets in it can be counted.
+//! - What the sequencer sends is written past the engine, as much at once as there is.
 //! - A kept tail means that the client is not reading: the link is stalled until it is gone.
 //! - Reading pauses while the client has too many events waiting.
 //! - A cut link fails both directions at once, whatever they were waiting for.
@@ -111,13 +112,43 @@ impl EdgeStream {
         told
     }
 
+    /// Writes what was accepted, and what the sequencer has sent since, as far as the kernel takes it.
+    fn write_on(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if !self.is_moving() {
+                ready!(self.write_tail(cx))?;
+            }
+            let Some(run) = self.link.take_run() else { return Poll::Ready(Ok(())) };
+            if self.leave == Leave::Not {
+                self.put(cx, &run.frames)?;
+            }
+            self.link.sent(run.packets);
+        }
+    }
+
     /// Accepts a run of frames whole, whether the kernel takes it or not.
     fn append(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> io::Result<()> {
-        self.tail.extend_from_slice(frames);
+        self.put(cx, frames)?;
         match self.write_tail(cx) {
             Poll::Ready(written) => written,
             Poll::Pending => Ok(()),
         }
+    }
+
+    /// The same; what the kernel did not take is seen to by the next [`EdgeStream::write_tail`].
+    fn put(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> io::Result<()> {
+        let Some(io) = &mut self.io else { return Ok(()) };
+        let mut written = 0;
+        if self.tail.is_empty()
+            && let Poll::Ready(taken) = Pin::new(io).poll_write(cx, frames)
+        {
+            written = taken?;
+        }
+        if written < frames.len() {
+            self.tail.extend_from_slice(&frames[written..]);
+            self.link.stall(true);
+        }
+        Ok(())
     }
 
     fn write_tail(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -175,6 +206,9 @@ impl AsyncRead for EdgeStream {
         if me.link.is_cut() {
             return Poll::Ready(Err(cut()));
         }
+        if let Poll::Ready(written) = me.write_on(cx) {
+            written?;
+        }
         if me.is_departing(cx) {
             return Poll::Pending;
         }
@@ -211,21 +245,10 @@ impl AsyncWrite for EdgeStream {
         if me.hold_heartbeat(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        ready!(me.write_tail(cx))?;
+        ready!(me.write_on(cx))?;
         me.link.sent(me.outgoing.count(buf));
-        if let Some(run) = me.look_for_connect(buf) {
-            return Poll::Ready(me.append(cx, &run).map(|()| buf.len()));
-        }
-        let Some(io) = &mut me.io else { return Poll::Ready(Ok(buf.len())) };
-        let written = match Pin::new(io).poll_write(cx, buf) {
-            Poll::Ready(written) => written?,
-            Poll::Pending => 0,
-        };
-        if written < buf.len() {
-            me.tail.extend_from_slice(&buf[written..]);
-            me.link.stall(true);
-        }
-        Poll::Ready(Ok(buf.len()))
+        let told = me.look_for_connect(buf);
+        Poll::Ready(me.put(cx, told.as_deref().unwrap_or(buf)).map(|()| buf.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -236,7 +259,7 @@ impl AsyncWrite for EdgeStream {
         if me.is_moving() {
             return Poll::Ready(Ok(()));
         }
-        me.write_tail(cx)
+        me.write_on(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
