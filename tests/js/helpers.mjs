@@ -42,9 +42,17 @@ export async function until(what, ready) {
   throw new Error(`waited in vain for ${what}`);
 }
 
+/** By folder, what ends the processes that run in it. */
+const ends = new Map();
+
 async function folder(t, toml) {
   const dir = await mkdtemp(join(tmpdir(), "chatctl-"));
-  t.after(() => rm(dir, { recursive: true, force: true }));
+  ends.set(dir, []);
+  t.after(async () => {
+    // While somebody still writes there it cannot be removed; and who runs on would keep the tests from ending.
+    for (const end of ends.get(dir)) await end();
+    await rm(dir, { recursive: true, force: true });
+  });
   await writeFile(join(dir, "chat.toml"), toml);
   return dir;
 }
@@ -53,7 +61,7 @@ export function run(t, dir, args, what = program) {
   const child = spawn(what, args, { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
   const server = { child, dir, log: "", ended: new Promise((end) => child.on("exit", (code, signal) => end({ code, signal }))) };
   child.stderr.setEncoding("utf8").on("data", (text) => (server.log += text));
-  t.after(async () => {
+  ends.get(dir).push(async () => {
     child.kill("SIGTERM");
     const killer = setTimeout(() => child.kill("SIGKILL"), 10_000);
     await server.ended;
