@@ -61,12 +61,15 @@ export function run(t, dir, args, what = program) {
   const child = spawn(what, args, { cwd: dir, stdio: ["ignore", "ignore", "pipe"] });
   const server = { child, dir, log: "", ended: new Promise((end) => child.on("exit", (code, signal) => end({ code, signal }))) };
   child.stderr.setEncoding("utf8").on("data", (text) => (server.log += text));
-  ends.get(dir).push(async () => {
+  const end = async () => {
     child.kill("SIGTERM");
     const killer = setTimeout(() => child.kill("SIGKILL"), 10_000);
     await server.ended;
     clearTimeout(killer);
-  });
+  };
+  const folderOf = [...ends.keys()].find((folder) => dir.startsWith(folder));
+  if (folderOf) ends.get(folderOf).push(end);
+  else t.after(end);
   return server;
 }
 
