@@ -35,7 +35,9 @@ impl Sandbox {
         let tls = settings.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]);
         let files = tls.chain(&server.auth.keys).flat_map(|file| around(file));
         let pages = server.page.dir.iter().filter(|_| server.page.enabled).flat_map(|dir| at_ends(dir));
-        let journal = server.recovery.enabled.then(|| settings.journal.parent()).flatten();
+        let folder = settings.journal.parent();
+        // Without recovery it removes what there was.
+        let journal = folder.filter(|folder| server.recovery.enabled || folder.is_dir());
         Self {
             read: files.chain(pages).collect(),
             // Of a folder that could not be made: where it will be, when that has been mended.
