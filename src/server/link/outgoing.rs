@@ -36,24 +36,55 @@ impl Link {
     pub(in crate::server) fn take_run(&self) -> Option<Run> {
         let mut outgoing = lock(&self.outgoing);
         let first = outgoing.pop_front()?;
-        let Some(next) = outgoing.front().filter(|next| first.len() + next.len() <= RUN) else {
-            if outgoing.is_empty() {
-                // Most connections wait most of the time.
-                *outgoing = VecDeque::new();
-            }
-            return Some(Run { frames: first, packets: 1 });
+        let mut len = first.len();
+        let fits = |next: &&Bytes| {
+            let fits = len + next.len() <= RUN;
+            len += if fits { next.len() } else { 0 };
+            fits
         };
-        let mut run = BytesMut::with_capacity(RUN.min((first.len() + next.len()) * (outgoing.len() + 1)));
-        run.extend_from_slice(&first);
-        let mut packets = 1;
-        while let Some(next) = outgoing.front().filter(|next| run.len() + next.len() <= RUN) {
-            run.extend_from_slice(next);
-            outgoing.pop_front();
-            packets += 1;
-        }
+        let more = outgoing.iter().take_while(fits).count();
+        let frames = if more == 0 {
+            first
+        } else {
+            let mut run = BytesMut::with_capacity(len);
+            run.extend_from_slice(&first);
+            outgoing.drain(..more).for_each(|next| run.extend_from_slice(&next));
+            run.freeze()
+        };
         if outgoing.is_empty() {
+            // Most connections wait most of the time.
             *outgoing = VecDeque::new();
         }
-        Some(Run { frames: run.freeze(), packets })
+        Some(Run { frames, packets: 1 + more as u64 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Identity;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn all_leave_once_in_order_and_as_much_at_once_as_fits(
+            sizes in prop::collection::vec(prop_oneof![1usize..200, 20_000usize..RUN + 2], 1..30)
+        ) {
+            let link = Link::new(Identity::default(), false, None, Default::default());
+            let packets: Vec<Vec<u8>> = (0u8..).zip(&sizes).map(|(n, size)| vec![n; *size]).collect();
+            for (n, packet) in packets.iter().enumerate() {
+                prop_assert_eq!(link.send(packet.clone().into()), n == 0);
+            }
+            let (mut left, mut count) = (Vec::new(), 0);
+            while let Some(run) = link.take_run() {
+                prop_assert!(run.packets == 1 || run.frames.len() <= RUN);
+                count += run.packets as usize;
+                left.extend_from_slice(&run.frames);
+                let next = sizes.get(count);
+                prop_assert!(next.is_none_or(|next| run.frames.len() + next > RUN));
+            }
+            prop_assert_eq!((count, left), (packets.len(), packets.concat()));
+            prop_assert!(link.send(Bytes::from_static(b"x")), "it is the first again");
+        }
     }
 }
