@@ -151,21 +151,13 @@ pub(super) struct Examined {
 /// Reads a text for what the reader makes of it.
 pub(super) fn examine(text: &str) -> Examined {
     let around = Surroundings::real();
-    let mut file = File { text, problems: Vec::new(), known: Vec::new() };
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        file.complain(error.span(), String::new(), error.message().to_owned());
-    }
+    let (mut file, table) = File::parse(text);
     config(&mut file, table.get_ref(), None, &Places { base: around.here.clone(), around: &around });
     Examined { problems: file.problems, known: file.known }
 }
 
 fn read(text: &str, path: Option<PathBuf>, around: &Surroundings) -> Result<Config, ConfigError> {
-    let mut file = File { text, problems: Vec::new(), known: Vec::new() };
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        file.complain(error.span(), String::new(), error.message().to_owned());
-    }
+    let (mut file, table) = File::parse(text);
     let base = path.as_deref().and_then(Path::parent).unwrap_or(&around.here).to_owned();
     let places = Places { base, around };
     // With broken syntax the rest is guesswork: what was meant is not to be second-guessed.
@@ -206,6 +198,26 @@ fn line_at(text: &str, at: usize) -> usize {
     1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
+/// Where an error is of which the parser does not say it (keys that are nested too deeply): in the line with which it
+/// first comes.
+fn place(text: &str, message: &str) -> Option<Range<usize>> {
+    let ends: Vec<usize> = text
+        .split_inclusive('\n')
+        .scan(0, |at, line| {
+            Some({
+                *at += line.len();
+                *at
+            })
+        })
+        .collect();
+    let line = ends.partition_point(|end| {
+        let (_, errors) = DeTable::parse_recoverable(&text[..*end]);
+        errors.iter().all(|error| error.span().is_some() || error.message() != message)
+    });
+    let end = *ends.get(line)?;
+    Some(end.saturating_sub(1)..end)
+}
+
 /// Where paths of the file start.
 pub(super) struct Places<'a> {
     base: PathBuf,
@@ -228,7 +240,18 @@ pub(super) struct File<'t> {
     known: Vec<(String, &'static str)>,
 }
 
-impl File<'_> {
+impl<'t> File<'t> {
+    /// Reads its syntax; what is wrong there is complained of.
+    fn parse(text: &'t str) -> (Self, toml::Spanned<DeTable<'t>>) {
+        let mut file = File { text, problems: Vec::new(), known: Vec::new() };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let span = error.span().or_else(|| place(text, error.message()));
+            file.complain(span, String::new(), error.message().to_owned());
+        }
+        (file, table)
+    }
+
     pub(super) fn complain(&mut self, span: Option<Range<usize>>, key: String, message: String) {
         let line = span.map_or(0, |span| line_at(self.text, span.start));
         self.problems.push(Problem { line, key, message });

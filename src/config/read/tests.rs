@@ -31,6 +31,12 @@ fn check(text: &str, expect: &[&str]) {
 const APP: &str = "[[app]]\nname = \"a\"\nlisten = 3000\n";
 
 #[test]
+fn what_is_nested_too_deeply_has_a_line_as_well() {
+    let deep = format!("{APP}{} = 1\n[limits]\nmax_name = 3\n", ["a"; 100].join("."));
+    check(&deep, &["/srv/chat.toml:4: recursion limit"]);
+}
+
+#[test]
 fn the_shipped_file_is_the_default() {
     let config = read(DEFAULT, None, &around()).unwrap();
     let app = &config.apps[0];
