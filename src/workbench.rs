@@ -2,6 +2,8 @@
 //!
 //! Thin: who works here works on the real thing. Nothing is promised to anybody else.
 
+pub mod hostile;
+
 pub use crate::server::workbench::{Journal, Room, client_frames, outgoing_packets};
 
 use crate::{

@@ -17,17 +17,8 @@ pub(crate) fn run(args: &Serve, inherited: Inherited) -> Result<ExitCode, Failur
         let problem = format!("{} is a program of its own: `chatctl supervise` runs it", app.name);
         return Err(Failure::usage(problem));
     };
-    let settings = Settings {
-        profile: args.profile.unwrap_or(app.profile),
-        listen,
-        tls: app.tls.clone(),
-        trusted_proxies: app.trusted_proxies.clone(),
-        user: app.user.clone(),
-        group: app.group.clone(),
-        server: config.server.clone(),
-        state_dir: config.state_dir.clone(),
-        journal: config.journal_file(&app.name),
-    };
+    let mut settings = Settings::of(&config, app, listen);
+    settings.profile = args.profile.unwrap_or(app.profile);
     server::run(settings, inherited)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -112,7 +112,7 @@ pub(crate) fn migrate(place: &Place<'_>) -> Result<Migrated, Failure> {
 }
 
 /// The same, of a text that was read.
-fn made_of(text: &str, place: &Place<'_>) -> Result<Migrated, Failure> {
+pub(crate) fn made_of(text: &str, place: &Place<'_>) -> Result<Migrated, Failure> {
     let name = place.from.display();
     let extension = place.from.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let read = match extension {

@@ -106,6 +106,23 @@ pub(crate) struct Settings {
     pub(crate) journal: PathBuf,
 }
 
+impl Settings {
+    /// Those of an app, which listens there.
+    pub(crate) fn of(config: &config::Config, app: &config::App, listen: SocketAddr) -> Self {
+        Self {
+            profile: app.profile,
+            listen,
+            tls: app.tls.clone(),
+            trusted_proxies: app.trusted_proxies.clone(),
+            user: app.user.clone(),
+            group: app.group.clone(),
+            server: config.server.clone(),
+            state_dir: config.state_dir.clone(),
+            journal: config.journal_file(&app.name),
+        }
+    }
+}
+
 /// Runs the chat server until it is told to stop.
 ///
 /// # Errors

@@ -1,6 +1,8 @@
 //! The server's part of [`crate::workbench`].
 #![expect(clippy::unwrap_used, reason = "what does not work here is a broken benchmark, and is to be seen")]
 
+pub(crate) mod hostile;
+
 use super::{
     edge::{client_frames::ClientFrames, frames::Outgoing},
     engine_builder,
