@@ -13,7 +13,7 @@
 //   --bin target/release/chatctl --generator target/release/chatctl
 //   --resume                    go on with what target/bench/results.jsonl has
 //   --page                      measure nothing, write the page anew
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { cpus, tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -42,6 +42,9 @@ const results = join(folder, "results.jsonl");
 const seconds = Number(options.seconds);
 /** How many files, and so connections, a process may have. */
 const files = Number(execFileSync("sh", ["-c", "ulimit -Hn"], { encoding: "utf8" }).replace("unlimited", "Infinity"));
+
+/** What the sources are that it is called from; none where that is no clone. */
+const revision = spawnSync("git", ["-C", here, "rev-parse", "--short", "HEAD"], { encoding: "utf8" }).stdout?.trim() ?? "";
 
 /** Everything that is measured: a name, what the generator is told, about how many s it takes, and which servers. */
 function measurements() {
@@ -129,7 +132,7 @@ async function batch(jobs) {
     try {
       for (let window = 0; window < windows; window += 1) {
         const report = await measure(server, args);
-        appendFileSync(results, `${JSON.stringify({ name, server: kind, round, window, report })}\n`);
+        appendFileSync(results, `${JSON.stringify({ name, server: kind, round, window, revision, report })}\n`);
         console.error(`${name}, ${kind}, round ${round}: ${said(report)}`);
       }
     } finally {
