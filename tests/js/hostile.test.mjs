@@ -238,10 +238,11 @@ test("huge attachments, too many of them, and those that never come", async (t) 
 test("floods of acknowledgements, namespaces and packets that mean nothing", async (t) => {
   const server = await serve(t, "local", "[limits]\nmessages_per_second = 100\nmessage_burst = 500\n");
   await beside(t, server, async () => {
-    await Promise.all(["43[1]", "4312345[]", "40/x,{}", "40", "41", "2", "3", "6", '42["nothing"]', '4212["nothing"]'].map(async (packet) => {
+    await Promise.all(["43[1]", "4312345[]", "40/x,{}", "40/x", "40", "41", "2", "3", "6", '42["nothing"]', '4212["nothing"]'].map(async (packet) => {
       const socket = await raw(t, server);
       const gone = new Promise((end) => socket.on("close", end));
-      for (let n = 0; n < 5000; n += 1) socket.send(packet);
+      // One namespace over and over, and ever another one.
+      for (let n = 0; n < 5000; n += 1) socket.send(packet === "40/x" ? `40/x${n},{}` : packet);
       await Promise.race([gone, new Promise((later) => socket.send("2", later))]);
       socket.terminate();
       await soon("its end", gone);
