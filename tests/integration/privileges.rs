@@ -1,6 +1,9 @@
 //! Who may do what: the user a server runs as, the control socket, the files that are written. Needs root to change users.
 
-use crate::program::{self, Supervisor, chatctl, until};
+use crate::{
+    client::{Client, text},
+    program::{self, Supervisor, chatctl, until},
+};
 use std::{
     fs,
     net::SocketAddr,
@@ -29,7 +32,8 @@ fn a_server_gives_up_roots_rights_and_keeps_its_journal() {
     if !is_root() {
         return;
     }
-    let supervisor = Supervisor::start("user = \"nobody\"\nwatch = true\nprobe_interval = 100");
+    let supervisor =
+        Supervisor::start("user = \"nobody\"\ngroup = \"nogroup\"\nwatch = true\nprobe_interval = 100");
     let first = supervisor.child();
     assert_eq!(status(first, "Uid"), "65534 65534 65534 65534");
     assert!(status(first, "Gid").split(' ').all(|group| group != "0"));
@@ -44,11 +48,15 @@ fn a_server_gives_up_roots_rights_and_keeps_its_journal() {
     assert!(supervisor.handshake().unwrap().starts_with("HTTP/1.1 200"));
     let app = until("a probe", || supervisor.app().filter(|app| app["health_latency_ms"].is_number()));
     assert_eq!((app["health"].as_str(), app["recovery"]["trouble"].as_str()), (Some("ok"), None), "{app}");
-    // And once more, beside the first: the journal changes hands.
+    let mut somebody = Client::join(supervisor.port, "somebody", "r");
+    // And once more, beside the first: the journal changes hands, and so does who is connected.
     assert!(chatctl(supervisor.dir.path(), &["reload"]).status.success());
     let second = supervisor.child();
     assert_ne!(first, second);
     assert_eq!(status(second, "Uid"), "65534 65534 65534 65534");
+    somebody.send(&text(r#"42["chatting","still here"]"#));
+    somebody.hear(r#"42["chatting",{"msg":"still here","#);
+    assert_eq!(supervisor.app().unwrap()["handover"]["connections"], 1);
     let app = supervisor.app().unwrap();
     assert_eq!((app["health"].as_str(), app["recovery"]["trouble"].as_str()), (Some("ok"), None), "{app}");
 }
