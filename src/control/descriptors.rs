@@ -1,14 +1,17 @@
 //! Descriptors that go from process to process over a Unix socket, with the message they belong to (`SCM_RIGHTS`,
 //! unix(7)).
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+use rustix::{
+    io::fcntl_dupfd_cloexec,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    },
 };
 use std::{
     io::{self, IoSlice, IoSliceMut},
     mem::MaybeUninit,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 /// The most that one message takes; the kernel's own limit (`SCM_MAX_FD`) is 253.
@@ -44,6 +47,15 @@ pub(crate) fn receive(stream: impl AsFd, bytes: &mut [u8]) -> io::Result<(usize,
         return Err(io::Error::new(io::ErrorKind::QuotaExceeded, "there are no descriptors left"));
     }
     Ok((received.bytes, fds))
+}
+
+/// Has the kernel make its table of this process's descriptors large enough for so many more, should there be that many.
+/// Else it grows by and by as they come, and each time waits for a grace period of its own: 80 ms for 10,000.
+pub(crate) fn make_room(any: impl AsFd, more: usize) {
+    let open = any.as_fd().as_raw_fd();
+    let Some(highest) = i32::try_from(more).ok().and_then(|more| open.checked_add(more)) else { return };
+    // It is a matter of time only: who has not as many finds out when they come.
+    let _ = fcntl_dupfd_cloexec(any, highest);
 }
 
 #[cfg(test)]

@@ -157,11 +157,6 @@ impl Delivery {
                 member: *member,
                 from: peer.catch_up.as_ref().map_or(said, |catch_up| catch_up.from),
                 record: recovery.record_of(*member)?,
-                identity: peer.link.identity.clone(),
-                eio3: peer.link.eio3,
-                modern: peer.link.is_modern(),
-                address: peer.link.ticket.get()?.address(),
-                rights: peer.link.standing.rights(),
             };
             Some((peer.link.clone(), traveller))
         };

@@ -129,24 +129,25 @@ impl Doors {
         }
     }
 
-    /// Counts a session that was let in by another process, and its connection.
-    pub(super) fn board(
-        self: &Arc<Self>,
-        address: IpAddr,
-        name: Option<&Arc<str>>,
-        peer: IpAddr,
-    ) -> (Ticket, Pass) {
-        let (address, peer) = (key(address), key(peer));
+    /// Counts a session that was let in by another process.
+    pub(super) fn board(self: &Arc<Self>, address: IpAddr, name: Option<&Arc<str>>) -> Ticket {
+        let address = key(address);
         let name = name.filter(|_| self.limits.max_connections_per_name > 0).cloned();
         let mut inside = lock(&self.inside);
         inside.sessions += 1;
-        inside.connections += 1;
         add(&mut inside.of_address, address);
-        add(&mut inside.connections_of, peer);
         name.iter().for_each(|name| add(&mut inside.under_name, name.clone()));
         let pace = Pace::new(self.limits.messages);
-        let ticket = Ticket { doors: self.clone(), address, name: Mutex::new(name), pace };
-        (ticket, Pass { doors: self.clone(), address: peer })
+        Ticket { doors: self.clone(), address, name: Mutex::new(name), pace }
+    }
+
+    /// Counts a connection that was accepted by another process.
+    pub(super) fn carry_on(self: &Arc<Self>, peer: IpAddr) -> Pass {
+        let address = key(peer);
+        let mut inside = lock(&self.inside);
+        inside.connections += 1;
+        add(&mut inside.connections_of, address);
+        Pass { doors: self.clone(), address }
     }
 
     /// The name it is counted under, where names are.

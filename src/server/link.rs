@@ -15,7 +15,6 @@ pub(super) use travel::Stage;
 
 use super::{
     doors::Ticket,
-    handover::Departure,
     living::{Counted, Kind, Living},
     recovery::{Admission, Pid},
     standing::Standing,
@@ -91,7 +90,7 @@ pub(super) struct Link {
     pub(super) heartbeat_delay: Duration,
     rooted: AtomicBool,
     stage: AtomicU8,
-    departure: Mutex<Option<Arc<Departure>>>,
+    moving: Mutex<travel::Moving>,
     /// Only what began as polling has one.
     pub(super) polling: Option<Box<Polling>>,
     living: Arc<Living>,
@@ -194,7 +193,7 @@ impl Link {
             heartbeat_delay: Duration::ZERO,
             rooted: AtomicBool::new(false),
             stage: AtomicU8::new(Stage::Here as u8),
-            departure: Mutex::new(None),
+            moving: Mutex::default(),
             polling,
             living,
             counted: Counted::default(),

@@ -197,7 +197,8 @@ async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened)
     let (io, edge, inbox) = engine(&settings, &stats, &doors, auth.clone(), taken.as_ref())?;
     let newcomers = taken.as_mut().map(Taken::newcomers).unwrap_or_default();
     if let Some(taken) = taken {
-        let handover = stats.handover.get_or_init(|| taken.arrive(&edge));
+        let handover = taken.arrive(&edge, &inbox).await;
+        let handover = stats.handover.get_or_init(|| handover);
         tracing::info!("took over from the server before: {handover}");
     }
     let entrance = Entrance {
@@ -313,16 +314,17 @@ fn engine(
     let zone = settings.server.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
     let mut chat = Chat::new(settings.profile, limits);
     let left = taken.and_then(Taken::left);
-    let (recovery, restored) = Recovery::open(&settings.server, &settings.journal, left)?;
+    let coming = taken.map(Taken::sessions).unwrap_or_default();
+    let (recovery, restored) = Recovery::open(&settings.server, &settings.journal, left, &coming)?;
     restored.into_iter().for_each(|(member, seats, standing)| chat.restore(member, seats, standing));
-    let sequencer = Sequencer::new(chat, recovery, bounds, zone, stats.clone());
+    let mut sequencer = Sequencer::new(chat, recovery, bounds, zone, stats.clone());
+    sequencer.board(&coming);
     let runtime = tokio::runtime::Handle::current();
     let started = thread::Builder::new().name("sequencer".into()).spawn(move || {
         let _context = runtime.enter();
         sequencer.run(&commands);
     });
     started.map_err(|error| Failure::failed(format_args!("cannot start a thread: {error}")))?;
-    inbox.push(Command::Board(taken.map(Taken::travellers).unwrap_or_default()));
     Ok((io, Edge::new(service, limits, settings.server.cors.clone(), doors.clone()), inbox))
 }
 

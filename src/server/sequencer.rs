@@ -12,11 +12,11 @@
 
 use super::{
     delivery::{Delivery, Step},
-    handover::{Leaving, Traveller},
+    handover::Leaving,
     link::Link,
     outbox::Bounds,
     packet::Ack,
-    recovery::{Admission, Claim, Due, Entry, Recovery},
+    recovery::{Admission, Claim, Due, Entry, Record, Recovery},
     stats::Stats,
     wall_clock::Clock,
 };
@@ -71,10 +71,8 @@ pub(super) enum Command {
     Close(oneshot::Sender<()>),
     /// The same, and say who can go there with its connection.
     HandOver(oneshot::Sender<Leaving>),
-    /// These come from another process: their connections are about to arrive.
-    Board(Vec<Traveller>),
-    /// The other process did not go on: do so, with these, whose connections are about to arrive.
-    Resume(Vec<Traveller>),
+    /// The other process did not go on: do so, with everybody.
+    Resume,
 }
 
 /// One event of one client, read but not yet judged.
@@ -142,6 +140,8 @@ pub(super) struct Sequencer {
     stats: Arc<Stats>,
     /// The server is stopping: who goes now is not gone for the chat.
     closing: bool,
+    /// Those all the same, should it go on.
+    gone_meanwhile: Vec<(Arc<Link>, bool)>,
     /// What clients have said before they were let in.
     early: HashMap<MemberId, Vec<Event>>,
     /// What follows from the batch, to be done when it is safe.
@@ -164,6 +164,7 @@ impl Sequencer {
             clock: Clock::new(zone),
             stats,
             closing: false,
+            gone_meanwhile: Vec::new(),
             early: HashMap::new(),
             steps: Vec::new(),
         }
@@ -274,17 +275,19 @@ impl Sequencer {
                 self.closing = true;
                 self.steps.push(Step::HandOver(reply, LAST_WORDS));
             }
-            Command::Board(travellers) => self.board(&travellers),
-            Command::Resume(travellers) => {
+            Command::Resume => {
                 self.recovery.resume();
                 self.closing = false;
-                self.board(&travellers);
+                for (link, for_good) in std::mem::take(&mut self.gone_meanwhile) {
+                    self.gone(link, for_good);
+                }
             }
         }
     }
 
-    fn board(&mut self, travellers: &[Traveller]) {
-        for Traveller { member, record, .. } in travellers {
+    /// Those whose connections are about to come from another process, before anything else.
+    pub(super) fn board(&mut self, coming: &HashMap<MemberId, &Record>) {
+        for (member, record) in coming {
             let seats =
                 record.seats.iter().map(|(room, name, _)| (room.as_str().into(), name.as_str().into()));
             self.chat.board(*member, seats.collect());
@@ -416,8 +419,11 @@ impl Sequencer {
         }
         let moved = admission.is_some_and(|admission| matches!(admission.entry, Entry::Moved(_)))
             && self.recovery.moved(member, link.clone());
+        if self.closing && current {
+            return self.gone_meanwhile.push((link, for_good));
+        }
         self.steps.push(Step::Leave { member, link });
-        if !(current || moved) || self.closing {
+        if !(current || moved) {
             return;
         }
         if for_good {

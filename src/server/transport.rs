@@ -6,6 +6,7 @@
 use super::doors::Pass;
 use std::{
     io,
+    os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     sync::atomic::Ordering::Relaxed,
     task::{Context, Poll},
@@ -50,9 +51,9 @@ impl Transport {
     }
 
     /// The connection itself; `None`: it is not plain.
-    pub(super) fn into_plain(self) -> Option<TcpStream> {
-        match self.io {
-            Io::Plain(io) => Some(io),
+    pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.io {
+            Io::Plain(io) => Some(io.as_fd()),
             Io::Tls(_) => None,
         }
     }

@@ -127,14 +127,23 @@ impl Taker {
     /// Asks in the right format; the one before may still be being given up.
     fn begin(supervisor: &Supervisor) -> Self {
         until("somebody to hand over", || {
-            let (taker, status) = Self::ask(supervisor, "chatctl-handover/1");
+            let (taker, status) = Self::ask(supervisor, "chatctl-handover/2");
             assert!(["101", "409"].contains(&&*status), "{status}");
             (status == "101").then_some(taker)
         })
     }
 
-    /// The next message: its kind, and the sockets that came with it.
+    /// The next message: its kind, and the sockets that came with it. When it is told that it knows who is going to come,
+    /// it is ready for them.
     fn next(&mut self) -> Option<(u8, Vec<OwnedFd>)> {
+        let next = self.hear();
+        if next.as_ref().is_some_and(|(kind, _)| *kind == b'a') {
+            self.say(b'R', "null");
+        }
+        next
+    }
+
+    fn hear(&mut self) -> Option<(u8, Vec<OwnedFd>)> {
         let mut header = [0; 9];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(250))];
         let mut control = rustix::net::RecvAncillaryBuffer::new(&mut space);
@@ -170,6 +179,9 @@ fn whoever_does_not_take_over_changes_nothing() {
     let child = supervisor.child();
     let mut people: Vec<_> = (0..20).map(|n| Client::join(supervisor.port, &format!("n{n}"), "r")).collect();
     people[7].send(&text(r#"42["chatting","half a message"]"#)[..20]);
+    let until = |taker: &mut Taker, last: u8| {
+        while taker.hear().is_some_and(|(kind, _)| kind != last) {}
+    };
     let until_end = |taker: &mut Taker| {
         let mut sockets = Vec::new();
         while let Some((kind, fds)) = taker.next() {
@@ -185,9 +197,23 @@ fn whoever_does_not_take_over_changes_nothing() {
         sockets
     };
     type Failure<'a> = (&'a str, &'a dyn Fn(Taker));
-    let failures: [Failure<'_>; 7] = [
+    let failures: [Failure<'_>; 11] = [
         ("hangs up at once", &drop),
-        ("hangs up when it begins", &|mut taker| drop(taker.next())),
+        ("hangs up when it hears who is going to come", &|mut taker| until(&mut taker, b'A')),
+        ("hangs up when it is to be ready", &|mut taker| until(&mut taker, b'a')),
+        ("is never ready", &|mut taker| {
+            until(&mut taker, b'a');
+            // Given up by the other side, after a while, in which nothing has stopped.
+            assert!(taker.hear().is_none());
+        }),
+        ("has everything before anything has come", &|mut taker| {
+            until(&mut taker, b'a');
+            taker.say(b'P', "null");
+            assert!(taker.hear().is_none());
+        }),
+        ("hangs up when it begins", &|mut taker| {
+            while taker.next().is_some_and(|(kind, _)| kind != b'B') {}
+        }),
         ("hangs up when it has everything", &|mut taker| drop(until_end(&mut taker))),
         ("has everything, and hangs", &|mut taker| {
             let sockets = until_end(&mut taker);
@@ -235,7 +261,7 @@ fn one_is_handed_over_to_at_a_time_and_in_a_known_format() {
     assert_eq!(Taker::ask(&supervisor, "chatctl-handover/0").1, "426");
     let mut first = Taker::begin(&supervisor);
     until("the second to be refused", || {
-        (Taker::ask(&supervisor, "chatctl-handover/1").1 == "409").then_some(())
+        (Taker::ask(&supervisor, "chatctl-handover/2").1 == "409").then_some(())
     });
     while first.next().is_some_and(|(kind, _)| kind != b'E') {}
     drop(first);

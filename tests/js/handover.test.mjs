@@ -167,8 +167,8 @@ test(`${FAULTS} times one of the two dies or hangs in the middle: one goes on, a
     });
     const reloaded = reload(server);
     const next = await until("the next one", () => servers(server.child.pid).find((other) => other !== pid));
-    // It takes some time to begin, and then is quick.
-    await new Promise((go) => setTimeout(go, chance() * 120));
+    // It begins, looks who is spoken to, and then is quick.
+    await new Promise((go) => setTimeout(go, chance() * 500));
     const [who, what] = [chance() < 0.5 ? pid : next, chance() < 0.6 ? "SIGKILL" : "SIGSTOP"];
     done.push(`${what} ${who === pid ? "old" : "new"}`);
     signal(who, what);
@@ -225,7 +225,7 @@ test("the supervisor dies in the middle: the next one finds one server, and nobo
     void reload(server);
     const before = supervisor.child.pid;
     await until("the next one", () => servers(before).find((other) => other !== pid));
-    await new Promise((go) => setTimeout(go, chance() * 150));
+    await new Promise((go) => setTimeout(go, chance() * 500));
     signal(before, "SIGKILL");
     await supervisor.ended;
     supervisor = run(t, server.dir, ["supervise"]);

@@ -87,8 +87,8 @@ impl ClientFrames {
     }
 
     /// What has come of a packet that is not finished; `None`: it is too long.
-    pub(super) fn unfinished(&mut self) -> Option<Vec<u8>> {
-        (!self.lost).then(|| std::mem::take(&mut self.unfinished))
+    pub(super) fn unfinished(&self) -> Option<&[u8]> {
+        (!self.lost).then_some(&self.unfinished)
     }
 
     fn keep(&mut self, bytes: &[u8]) {

@@ -18,7 +18,7 @@ mod stream;
 use super::{
     GOODBYE, LATE, cors,
     doors::{Doors, Full, Ticket},
-    handover::{Detached, Traveller},
+    handover::{Announced, Countdown, Traveller},
     link::{ClosePolling, Drain, Link, Polling, lock},
     living::Living,
     recovery::{Admission, Entry, Pid},
@@ -46,6 +46,7 @@ use std::{
     convert::Infallible,
     io,
     net::{IpAddr, Ipv4Addr},
+    os::fd::OwnedFd,
     sync::{
         Arc, Mutex, Weak,
         atomic::{AtomicU8, AtomicU64, Ordering::*},
@@ -221,41 +222,50 @@ impl Edge {
         let _ = tokio::time::timeout(COMING, all_settled).await;
     }
 
-    /// Goes on with a connection that another process has let go of.
+    /// Has the engine open a session for a connection that comes from another process, on which nothing is read or
+    /// written before [`Link::go_on`]. `arriving`: counts those that the engine has not connected yet.
     ///
     /// # Errors
-    /// The runtime, or the engine, does not take it.
-    pub(super) fn go_on(
+    /// The engine does not take it.
+    pub(super) fn expect(
         &self,
+        announced: Announced,
         traveller: &Traveller,
-        detached: Detached,
         heartbeat_delay: Duration,
-    ) -> io::Result<()> {
-        let Traveller { member, from, record, identity, eio3, modern, address, rights } = traveller;
-        let Detached { socket, read, write } = detached;
-        let io = TcpStream::from_std(std::net::TcpStream::from(socket))?;
-        let peer = io.peer_addr().map_or(NOWHERE, |peer| peer.ip());
-        let name = match (rights, &identity.name) {
+        arriving: &Arc<Countdown>,
+    ) -> io::Result<Arc<Link>> {
+        let Announced { member, identity, eio3, modern, address, rights } = announced;
+        let name = match (&rights, &identity.name) {
             (Some(rights), _) => Some(&rights.name),
             (None, Given::Text(name)) => Some(name),
             (None, Given::Missing | Given::TooLong) => None,
         };
-        let (ticket, pass) = self.doors.board(*address, name, peer);
-        let link = Link::moved(identity.clone(), *eio3, *modern, heartbeat_delay, self.living.clone());
+        let ticket = self.doors.board(address, name);
+        let link = Link::moved(identity, eio3, modern, heartbeat_delay, self.living.clone());
         let _ = link.ticket.set(ticket);
-        rights.iter().for_each(|rights| link.standing.entitle(rights.clone()));
-        let pid = record.pid.as_deref().and_then(Pid::read);
-        link.admit(Admission { member: *member, pid, entry: Entry::Moved(*from) });
+        rights.into_iter().for_each(|rights| link.standing.entitle(rights));
+        let pid = traveller.record.pid.as_deref().and_then(Pid::read);
+        link.admit(Admission { member, pid, entry: Entry::Moved(traveller.from) });
+        link.await_by(arriving);
         self.list(&link);
-        let transport = Transport::plain(io, self.limits.stall_timeout, pass);
-        let stream = EdgeStream::moved(transport, read, &write, link.clone());
+        let stream = EdgeStream::moved(link.clone());
         let mut request = http::Request::new(());
-        *request.uri_mut() = Uri::from_static(if *eio3 { ENGINE_3 } else { ENGINE_4 });
-        request.extensions_mut().insert(link);
+        *request.uri_mut() = Uri::from_static(if eio3 { ENGINE_3 } else { ENGINE_4 });
+        request.extensions_mut().insert(link.clone());
         let served =
             Service::<(EdgeStream, http::Request<()>)>::call(&mut self.engine.clone(), (stream, request));
         // Never pending: it only starts the connection's task.
-        served.now_or_never().transpose().map(drop).map_err(io::Error::other)
+        served.now_or_never().transpose().map(|_| link).map_err(io::Error::other)
+    }
+
+    /// A connection that comes from another process.
+    ///
+    /// # Errors
+    /// The runtime does not take it.
+    pub(super) fn carry_on(&self, socket: OwnedFd) -> io::Result<Transport> {
+        let io = TcpStream::from_std(std::net::TcpStream::from(socket))?;
+        let peer = io.peer_addr().map_or(NOWHERE, |peer| peer.ip());
+        Ok(Transport::plain(io, self.limits.stall_timeout, self.doors.carry_on(peer)))
     }
 
     /// Takes nobody new in, and says goodbye to everybody: they will all be back.

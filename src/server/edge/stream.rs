@@ -31,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A WebSocket connection after its HTTP upgrade.
 pub(super) struct EdgeStream {
-    /// `None`: it has gone to another process.
+    /// `None`: it is going to another process, or has not come from there yet.
     io: Option<Transport>,
     /// What was read before: by hyper beyond the upgrade request, or by another process.
     head: Bytes,
@@ -56,12 +56,19 @@ impl EdgeStream {
         if !io.is_plain() {
             link.stays_put();
         }
+        let mut stream = Self::of(link);
+        (stream.io, stream.head, stream.upgrade) = (Some(io), head, upgrade.then_some(0));
+        stream
+    }
+
+    /// One without a connection.
+    fn of(link: Arc<Link>) -> Self {
         Self {
-            io: Some(io),
-            head,
+            io: None,
+            head: Bytes::new(),
             tail: BytesMut::new(),
             link,
-            upgrade: upgrade.then_some(0),
+            upgrade: None,
             client: ClientFrames::default(),
             outgoing: Outgoing::default(),
             leave: Leave::Not,
@@ -137,7 +144,7 @@ impl EdgeStream {
 
     /// The same; what the kernel did not take is seen to by the next [`EdgeStream::write_tail`].
     fn put(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> io::Result<()> {
-        let Some(io) = &mut self.io else { return Ok(()) };
+        let Some(io) = &mut self.io else { return self.stow(cx, frames) };
         let mut written = 0;
         if self.tail.is_empty()
             && let Poll::Ready(taken) = Pin::new(io).poll_write(cx, frames)
@@ -209,12 +216,13 @@ impl AsyncRead for EdgeStream {
         if let Poll::Ready(written) = me.write_on(cx) {
             written?;
         }
-        if me.is_departing(cx) {
-            return Poll::Pending;
-        }
         if me.is_arriving() {
             return me.introduce(buf);
         }
+        if me.is_departing(cx) {
+            return Poll::Pending;
+        }
+        me.attach(cx);
         me.beat(cx);
         if me.link.draining() != Drain::Not {
             me.take_leave(cx);
@@ -238,6 +246,7 @@ impl AsyncWrite for EdgeStream {
         if me.is_moving() {
             return Poll::Ready(me.take_everything(cx, buf).map(|()| buf.len()));
         }
+        me.attach(cx);
         if me.leave != Leave::Not {
             me.link.sent(me.outgoing.count(buf));
             return Poll::Ready(Ok(buf.len()));
@@ -276,7 +285,7 @@ impl AsyncWrite for EdgeStream {
 
 impl Drop for EdgeStream {
     fn drop(&mut self) {
-        // Who waits for it to pause waits no longer.
+        // Who waits for it to pause, or to come, waits no longer.
         self.link.halted();
         if !self.upgrade_failed() {
             self.link.close();

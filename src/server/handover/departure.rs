@@ -1,54 +1,70 @@
-//! The departure: where connections on their way to another process say how far they are.
+//! What a connection is while it goes from one process to another, and who waits for many of them.
 
-use crate::chat::MemberId;
+use crate::server::transport::Transport;
 use std::{
-    os::fd::OwnedFd,
+    io,
+    pin::Pin,
     sync::atomic::{AtomicUsize, Ordering::*},
+    task::{Context, Poll},
+    time::Duration,
 };
-use tokio::sync::{Notify, mpsc};
+use tokio::{io::AsyncWrite, sync::Notify, time::timeout};
 
-/// A connection that nobody serves any more, and what belongs to it.
-#[derive(Debug)]
+/// A connection that nobody reads, and what belongs to it.
 pub(in crate::server) struct Detached {
-    pub(in crate::server) socket: OwnedFd,
+    pub(in crate::server) io: Transport,
     /// What has been read of a packet that is not finished.
     pub(in crate::server) read: Vec<u8>,
     /// What the kernel has not taken yet of what was written.
     pub(in crate::server) write: Vec<u8>,
+    /// How long a heartbeat that the client waits for has still to be held back.
+    pub(in crate::server) heartbeat: Option<Duration>,
 }
 
-/// See the module.
-pub(in crate::server) struct Departure {
-    /// How many have not paused yet.
-    pausing: AtomicUsize,
-    all_paused: Notify,
-    detached: mpsc::Sender<(MemberId, Option<Detached>)>,
+impl Detached {
+    /// Writes these frames, or keeps what the kernel does not take.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(in crate::server) fn write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> io::Result<()> {
+        let mut written = 0;
+        if self.write.is_empty()
+            && let Poll::Ready(taken) = Pin::new(&mut self.io).poll_write(cx, frames)
+        {
+            written = taken?;
+        }
+        self.write.extend_from_slice(&frames[written..]);
+        Ok(())
+    }
 }
 
-impl Departure {
-    /// Of so many connections, and where they are handed in: each once, so it is never full.
-    pub(super) fn new(connections: usize) -> (Self, mpsc::Receiver<(MemberId, Option<Detached>)>) {
-        let (detached, handed_in) = mpsc::channel(connections.max(1));
-        (Self { pausing: AtomicUsize::new(connections), all_paused: Notify::new(), detached }, handed_in)
+/// So many connections have something to do; whoever waits for all is told when they have done it.
+#[derive(Default)]
+pub(in crate::server) struct Countdown {
+    left: AtomicUsize,
+    over: Notify,
+}
+
+impl Countdown {
+    /// One more has to do it.
+    pub(in crate::server) fn one_more(&self) {
+        self.left.fetch_add(1, AcqRel);
     }
 
-    /// One more has paused.
-    pub(in crate::server) fn paused(&self) {
-        if self.pausing.fetch_sub(1, AcqRel) == 1 {
-            self.all_paused.notify_one();
+    /// One has done it, or never will.
+    pub(in crate::server) fn one_less(&self) {
+        if self.left.fetch_sub(1, AcqRel) == 1 {
+            self.over.notify_one();
         }
     }
 
-    /// Waits until all have paused.
-    pub(super) async fn all_paused(&self) {
-        while self.pausing.load(Acquire) > 0 {
-            self.all_paused.notified().await;
-        }
-    }
-
-    /// One is let go of; `None`: it cannot go.
-    pub(in crate::server) fn hand_in(&self, member: MemberId, detached: Option<Detached>) {
-        // Nobody there: it was not waited for any longer, and its client comes back by itself.
-        let _ = self.detached.try_send((member, detached));
+    /// Waits until all have done it, but not for long.
+    pub(super) async fn wait(&self, longest: Duration) {
+        let all = async {
+            while self.left.load(Acquire) > 0 {
+                self.over.notified().await;
+            }
+        };
+        let _ = timeout(longest, all).await;
     }
 }

@@ -1,7 +1,7 @@
 //! The giving side: from a server that serves to one that has gone, or that goes on as if nothing had been.
 
 use super::{
-    Departure, Detached, Leaving, Traveller, arrive,
+    Announced, Countdown, Freed, Leaving, Life,
     phases::{self, Give, Met},
     protocol::{Begin, Broken, Message, Wire},
 };
@@ -16,16 +16,19 @@ use crate::{
     },
 };
 use rustix::time::{ClockId, clock_gettime};
-use std::{collections::HashMap, os::unix::net::UnixStream, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::HashMap, io, os::unix::net::UnixStream, sync::Arc, time::Duration};
 use tokio::{
     net::TcpStream,
-    sync::{mpsc, oneshot},
-    time::{Instant, timeout, timeout_at},
+    sync::oneshot,
+    task::spawn_blocking,
+    time::{Instant, sleep},
 };
 
-/// Longest wait for all connections to pause, and to be let go of: those that are late are cut, and come back.
+/// Who is spoken to in this time, before anything stops, is likely to be spoken to in the next.
+const LOOK: Duration = Duration::from_millis(250);
+/// Longest wait for all connections to pause: those that are late are cut, and come back.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Longest wait for the taker: to read, and to say that it has everything.
+/// Longest wait for the taker: to read, to be ready, and to say that it has everything.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What came of it.
@@ -42,143 +45,196 @@ pub(in crate::server) struct Giver {
     pub(in crate::server) inbox: Inbox,
 }
 
-/// Those that have been let go of.
-type Freed = Vec<(Traveller, Detached)>;
-
 impl Giver {
     /// Gives everything to the process that asked.
     pub(in crate::server) async fn give(&self, asked: Asked, entrance: Open) -> Outcome {
+        let before = self.spoken_to();
+        sleep(LOOK).await;
         entrance.park();
         let goodbyes = self.edge.see_off_who_stays().await;
+        self.edge.wait_for_who_comes_in().await;
+        let announced = announce(asked.stream, self.going(&before)).await;
         let mut entrance = entrance.close().await;
+        let mut taker = match announced {
+            Ok(taker) => taker,
+            Err(why) => {
+                tracing::warn!(%why, "the next process is not ready to take over: this one goes on");
+                self.edge.set_intake(Intake::Everybody);
+                return Outcome::Stays(entrance.open());
+            }
+        };
         self.edge.wait_for_who_comes_in().await;
         self.edge.set_intake(Intake::Nobody);
         let (paused_us, begun) = (monotonic_us(), Instant::now());
-        let (paused, cut, handed_in) = self.pause().await;
+        let (paused, cut) = self.pause(&taker.order).await;
         let pausing = begun.elapsed();
-        let Some((freed, late, left)) = self.let_go(handed_in).await else {
+        let Some((freed, late, left)) = self.let_go(&taker.order).await else {
             // Without a sequencer the process is ending.
             return Outcome::Stays(entrance.open());
         };
-        let letting_go = begun.elapsed() - pausing;
-        tracing::debug!(?pausing, ?letting_go, connections = freed.len(), "all is ready to go");
-        let newcomers = std::mem::take(&mut entrance.parked);
-        let begin = Begin { left, paused_us, goodbyes, cut: cut + late };
-        let (newcomers, freed, sent) = send(asked.stream, begin, newcomers, freed).await;
-        entrance.parked = newcomers;
+        let ready = begun.elapsed();
+        taker.begin = Some(Begin { left, paused_us, goodbyes, cut: cut + late });
+        taker.newcomers = std::mem::take(&mut entrance.parked);
+        taker.freed = freed;
+        let (taker, sent) = taker.send().await;
+        tracing::debug!(?pausing, ?ready, sent = ?begun.elapsed(), connections = taker.freed.len(), "handed over");
+        entrance.parked = taker.newcomers;
         let Err(why) = sent else {
-            tracing::info!("the next process serves: it has everything, {} connections with it", freed.len());
+            tracing::info!(
+                "the next process serves: it has everything, {} connections with it",
+                taker.freed.len()
+            );
+            // The process ends: that closes them, and quicker than one by one.
+            std::mem::forget(taker.freed);
             return Outcome::Gone;
         };
         tracing::warn!(%why, "the next process did not take over: this one goes on");
-        self.take_back(freed, &paused);
+        self.take_back(taker.freed, &paused);
         self.edge.set_intake(Intake::Everybody);
         Outcome::Stays(entrance.open())
     }
 
-    /// Has all connections that can be moved pause, and cuts the others.
-    async fn pause(&self) -> (Vec<Arc<Link>>, u64, mpsc::Receiver<(MemberId, Option<Detached>)>) {
-        let (going, staying): (Vec<_>, Vec<_>) =
+    /// How much has been said to each connection so far.
+    fn spoken_to(&self) -> HashMap<u64, u64> {
+        self.edge.links().iter().map(|link| (link.conn, link.sent_so_far())).collect()
+    }
+
+    /// Those that can be moved as things are; first those to whom most was said since `before`.
+    fn going(&self, before: &HashMap<u64, u64>) -> Vec<Announced> {
+        let mut going = self.edge.links();
+        going.retain(|link| link.is_portable());
+        going.sort_by_cached_key(|link| {
+            let sent = link.sent_so_far();
+            Reverse(sent - before.get(&link.conn).copied().unwrap_or(0))
+        });
+        going.iter().filter_map(|link| Announced::of(link)).collect()
+    }
+
+    /// Has all connections that can be moved pause, and cuts the others. Gives the former, and how many members the
+    /// latter were.
+    async fn pause(&self, order: &Order) -> (Vec<Arc<Link>>, u64) {
+        let (mut going, mut staying): (Vec<_>, Vec<_>) =
             self.edge.links().into_iter().partition(|link| link.is_portable());
+        // Who has taken leave may be remembered for a moment.
+        staying.retain(|link| !link.is_closed());
         staying.iter().for_each(|link| link.cut());
-        let (departure, handed_in) = Departure::new(going.len());
-        let departure = Arc::new(departure);
-        going.iter().for_each(|link| link.depart(&departure));
+        // Who is spoken to most waits least.
+        going.sort_by_cached_key(|link| Reverse(order.get(&link.member()).copied()));
+        let pausing = Arc::new(Countdown::default());
+        going.iter().for_each(|link| link.depart(&pausing));
         // Those that are late are cut; what the others have said is not held up by them.
-        let _ = timeout(PAUSE, departure.all_paused()).await;
+        pausing.wait(PAUSE).await;
         let (paused, late): (Vec<_>, Vec<_>) =
             going.into_iter().partition(|link| link.stage() == Stage::Paused);
         late.iter().for_each(|link| link.cut());
         let of_members = staying.iter().filter(|link| link.member() != 0).count() + late.len();
-        (paused, of_members as u64, handed_in)
+        (paused, of_members as u64)
     }
 
-    /// Has the sequencer let go, then every connection. Gives those that are free, how many could not be, and where the
+    /// Has the sequencer let go, and takes every connection. Gives those that are free, how many are not, and where the
     /// ids stand.
-    async fn let_go(
-        &self,
-        mut handed_in: mpsc::Receiver<(MemberId, Option<Detached>)>,
-    ) -> Option<(Freed, u64, super::Life)> {
+    async fn let_go(&self, order: &Order) -> Option<(Vec<Freed>, u64, Life)> {
         let (reply, leaving) = oneshot::channel();
         self.inbox.push(Command::HandOver(reply));
         let Leaving { mut travellers, left } = leaving.await.ok()?;
-        // Who was spoken to most is waited for by most.
-        travellers.sort_by_key(|(link, _)| std::cmp::Reverse(link.sent_so_far()));
-        travellers.iter().for_each(|(link, _)| link.let_go());
-        let mut freed: HashMap<MemberId, Detached> = HashMap::with_capacity(travellers.len());
-        let deadline = Instant::now() + PAUSE;
-        for _ in 0..travellers.len() {
-            match timeout_at(deadline, handed_in.recv()).await {
-                Ok(Some((member, detached))) => freed.extend(detached.map(|detached| (member, detached))),
-                Ok(None) | Err(_) => break,
-            }
-        }
+        travellers.sort_by_cached_key(|(_, traveller)| order.get(&traveller.member).copied());
         let all = travellers.len();
-        let freed: Freed = travellers
-            .into_iter()
-            .filter_map(|(link, traveller)| match freed.remove(&traveller.member) {
-                Some(detached) => Some((traveller, detached)),
-                None => {
-                    link.cut();
-                    None
-                }
-            })
-            .collect();
+        let free = |(link, traveller): (Arc<Link>, _)| match link.take_detached() {
+            Some(detached) if !link.is_closed() => Some((link, traveller, detached)),
+            _ => {
+                link.cut();
+                None
+            }
+        };
+        let freed: Vec<Freed> = travellers.into_iter().filter_map(free).collect();
         let late = (all - freed.len()) as u64;
         Some((freed, late, left))
     }
 
     /// Goes on with everything.
-    fn take_back(&self, freed: Freed, paused: &[Arc<Link>]) {
-        let travellers = freed.iter().map(|(traveller, _)| traveller.clone()).collect();
-        self.inbox.push(Command::Resume(travellers));
-        let freed_members: std::collections::HashSet<MemberId> =
-            freed.iter().map(|(traveller, _)| traveller.member).collect();
-        for link in paused {
-            // Of one that was let go of only the engine's session is left; it must end after its member has gone on.
-            if freed_members.contains(&link.member()) { link.cut() } else { link.stay() }
+    fn take_back(&self, freed: Vec<Freed>, paused: &[Arc<Link>]) {
+        self.inbox.push(Command::Resume);
+        for (link, _, detached) in freed {
+            link.go_on(detached);
         }
-        arrive(&self.edge, freed);
+        paused.iter().for_each(|link| link.stay());
     }
 }
 
-/// Sends it all and commits, on a thread that may block.
-async fn send(
-    to: UnixStream,
-    begin: Begin,
+/// In which order those arrive who were announced; others before them.
+type Order = HashMap<MemberId, usize>;
+
+/// The process that takes, and what it is given.
+struct Taker {
+    wire: Wire,
+    phase: phases::Giver,
+    order: Order,
+    begin: Option<Begin>,
     newcomers: Vec<TcpStream>,
-    freed: Freed,
-) -> (Vec<TcpStream>, Freed, Result<(), Broken>) {
-    let sent = tokio::task::spawn_blocking(move || {
-        let sent = converse(to, &begin, &newcomers, &freed);
-        (newcomers, freed, sent)
-    });
-    match sent.await {
-        Ok(sent) => sent,
-        Err(error) => (Vec::new(), Vec::new(), Err(Broken::Io(std::io::Error::other(error)))),
-    }
+    freed: Vec<Freed>,
 }
 
-fn converse(to: UnixStream, begin: &Begin, newcomers: &[TcpStream], freed: &Freed) -> Result<(), Broken> {
-    let wire = Wire::new(to, PATIENCE)?;
-    let mut giver = phases::Giver::Sending;
-    let sent =
-        wire.begin(begin).and_then(|()| wire.newcomers(newcomers)).and_then(|()| wire.connections(freed));
-    let (mut met, mut trouble) = match sent {
-        Ok(()) => (Met::AllSent, Broken::Foreign),
-        Err(broken) => (Met::Trouble, broken),
-    };
-    loop {
-        match giver.on(met) {
-            Give::Keep => return Err(trouble),
-            Give::Commit => return wire.commit(),
-            Give::Wait => {}
+/// Says who is going to come, and waits until the other process is ready for them; meanwhile everything goes on. On a
+/// thread that may block, as all that follows.
+async fn announce(to: UnixStream, going: Vec<Announced>) -> Result<Taker, Broken> {
+    let announce = move || {
+        let mut taker = Taker {
+            wire: Wire::new(to, PATIENCE)?,
+            phase: phases::Giver::Announcing,
+            order: going.iter().map(|one| one.member).zip(0..).collect(),
+            begin: None,
+            newcomers: Vec::new(),
+            freed: Vec::new(),
+        };
+        let said = taker.wire.announced(&going).and_then(|()| taker.wire.all_announced());
+        match said.and_then(|()| taker.wire.receive()) {
+            Ok(Message::Ready) if taker.phase.on(Met::Ready) == Give::Pause => Ok(taker),
+            Ok(_) => Err(Broken::Foreign),
+            Err(broken) => Err(broken),
         }
-        (met, trouble) = match wire.receive() {
-            Ok(Message::Prepared) => (Met::Prepared, Broken::Foreign),
-            Ok(_) => (Met::Trouble, Broken::Foreign),
+    };
+    spawn_blocking(announce).await.unwrap_or_else(|error| Err(Broken::Io(io::Error::other(error))))
+}
+
+impl Taker {
+    /// Sends it all and commits.
+    async fn send(mut self) -> (Self, Result<(), Broken>) {
+        spawn_blocking(move || {
+            let sent = self.converse();
+            (self, sent)
+        })
+        .await
+        .unwrap_or_else(|bug| std::panic::resume_unwind(bug.into_panic()))
+    }
+
+    fn converse(&mut self) -> Result<(), Broken> {
+        let (mut met, mut trouble) = match self.send_all() {
+            Ok(()) => (Met::AllSent, Broken::Foreign),
             Err(broken) => (Met::Trouble, broken),
         };
+        loop {
+            match self.phase.on(met) {
+                Give::Keep => return Err(trouble),
+                Give::Commit => return self.wire.commit(),
+                Give::Pause | Give::Wait => {}
+            }
+            (met, trouble) = match self.wire.receive() {
+                Ok(Message::Prepared) => (Met::Prepared, Broken::Foreign),
+                Ok(_) => (Met::Trouble, Broken::Foreign),
+                Err(broken) => (Met::Trouble, broken),
+            };
+        }
+    }
+
+    fn send_all(&self) -> Result<(), Broken> {
+        self.begin.iter().try_for_each(|begin| self.wire.begin(begin))?;
+        self.wire.newcomers(&self.newcomers)?;
+        // Who came in meanwhile.
+        let unknown =
+            self.freed.iter().filter(|(_, traveller, _)| !self.order.contains_key(&traveller.member));
+        let unknown: Vec<_> = unknown.filter_map(|(link, _, _)| Announced::of(link)).collect();
+        self.wire.announced(&unknown)?;
+        self.wire.connections(&self.freed)
     }
 }
 

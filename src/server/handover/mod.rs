@@ -5,9 +5,10 @@
 //!   this server (the giver)                                    the next one (the taker)
 //!                                      <-- GET /handover ----  it has all it needs, and was told to
 //!   goodbye to who cannot be moved
+//!                                      -- who is going to come -->  it knows them
+//!                                      <-- Ready --------------
 //!   every connection pauses: all that was read is dispatched
 //!   the sequencer commits, sends, lets go of the journal
-//!   every connection is let go of
 //!                                      -- Begin, Batches, End ->  (sockets: SCM_RIGHTS)
 //!                                      <-- Prepared -----------
 //!                                      -- Commit ------------->  opens the journal, goes on with them
@@ -16,8 +17,13 @@
 //!
 //! Promises: at any moment one process serves, whoever dies, hangs or is cut off, at any point. The taker touches no
 //! connection and writes nothing before the commit, or the giver's proven death ([`phases`]). Until the commit the
-//! giver can take everything back, by the code by which the taker takes it. What cannot be moved (polling, a client
-//! that is not connected yet) is sent away without loss first, comes back, and recovers.
+//! giver has everything, and goes on by putting each connection back where it was. What cannot be moved (polling, a
+//! client that is not connected yet) is sent away without loss first, comes back, and recovers.
+//!
+//! Nobody is served from the pause to the commit, and all that can be done before is: then each takes one look at its
+//! reader, a few bytes and its socket. Those who are spoken to most arrive first; the engine's session, the most of the
+//! work, is made for a few at a time, so that those who are there are served meanwhile. It is made after the commit:
+//! before, both processes together would take twice the memory.
 //!
 //! The format has a version in its name ([`protocol::NAME`]): a process that speaks another is refused, and the restart
 //! says goodbye to everybody instead. Not under systemd alone: it stops a service before it starts the next, so there
@@ -31,31 +37,23 @@ mod phases;
 mod protocol;
 mod take;
 
-pub(super) use departure::{Departure, Detached};
+pub(super) use departure::{Countdown, Detached};
 pub(super) use give::{Giver, Outcome};
 pub(super) use protocol::{NAME, PID};
 pub(super) use take::{Taken, pull};
 
 use super::{
-    edge::Edge,
     link::Link,
     recovery::{Life, Record},
 };
 use crate::chat::{Identity, MemberId, Rights};
 use serde::{Deserialize, Serialize};
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
-/// The heartbeats of connections that arrive together are spread over this.
-const HEARTBEATS_OVER: Duration = Duration::from_secs(5);
-
-/// A member whose connection goes to another process.
+/// A member whose connection is going to go to another process: what is known, and does not change any more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Traveller {
+pub(super) struct Announced {
     pub(super) member: MemberId,
-    /// It has received everything up to this id, or is about to: it is in what was written.
-    pub(super) from: u64,
-    /// Its session.
-    pub(super) record: Record,
     /// Who it said it is.
     pub(super) identity: Identity,
     /// It speaks Engine.IO 3.
@@ -68,6 +66,30 @@ pub(super) struct Traveller {
     pub(super) rights: Option<Arc<Rights>>,
 }
 
+impl Announced {
+    /// `None`: it was never let in.
+    fn of(link: &Link) -> Option<Self> {
+        Some(Self {
+            member: link.member(),
+            identity: link.identity.clone(),
+            eio3: link.eio3,
+            modern: link.is_modern(),
+            address: link.ticket.get()?.address(),
+            rights: link.standing.rights(),
+        })
+    }
+}
+
+/// A member whose connection goes to another process: where it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Traveller {
+    pub(super) member: MemberId,
+    /// It has received everything up to this id, or is about to: it is in what was written.
+    pub(super) from: u64,
+    /// Its session.
+    pub(super) record: Record,
+}
+
 /// What a sequencer leaves behind when another process goes on.
 pub(super) struct Leaving {
     /// Those that can go there, on their links.
@@ -76,13 +98,5 @@ pub(super) struct Leaving {
     pub(super) left: Life,
 }
 
-/// Gives these connections to this process's engine: each goes on where it was.
-fn arrive(edge: &Arc<Edge>, arriving: Vec<(Traveller, Detached)>) {
-    let all = u32::try_from(arriving.len()).unwrap_or(u32::MAX).max(1);
-    for (n, (traveller, detached)) in (0..all).zip(arriving) {
-        if let Err(error) = edge.go_on(&traveller, detached, HEARTBEATS_OVER * n / all) {
-            let member = traveller.member;
-            tracing::warn!(member, %error, "a connection could not go on: its client will come back");
-        }
-    }
-}
+/// One of them, and its connection.
+type Freed = (Arc<Link>, Traveller, Detached);

@@ -1,15 +1,17 @@
 //! Who serves: the decisions of both sides, and nothing else. Pure: what they hear is an argument.
 //!
 //! ```text
-//!   giver:  Sending --all sent--> Asking --Prepared--> commit --sent--> it has gone
-//!              |                    |                     |
-//!              +---- anything else -+---------------------+--> it goes on, with everything
+//!   giver:  Announcing --Ready--> Sending --all sent--> Asking --Prepared--> commit --sent--> it has gone
+//!              |                     |                    |                     |
+//!              +--- anything else ---+--------------------+---------------------+--> it goes on, with everything
 //!
-//!   taker:  Collecting --End--> Waiting --Commit--> it takes them
-//!              |                   |
-//!              |                   +-- silence: shut the door, look once more: Commit? take : decline
-//!              +---- closed -------+-- the giver is dead: it takes what has come; else: decline
-//!              +---- silence, nonsense: decline
+//!   taker:  Preparing --all announced--> Collecting --End--> Waiting --Commit--> it takes them
+//!              |                            |                   |
+//!              |                            |                   +-- silence: shut the door, look once more:
+//!              |                            |                   |      Commit? take : decline
+//!              +---- closed ----------------+-------------------+-- the giver is dead: it takes what has come;
+//!              |                            |                          else: decline
+//!              +---- silence, nonsense -----+--: decline
 //! ```
 //!
 //! Why never both: the giver has gone only when its commit was accepted by a socket that the taker had not shut, and
@@ -20,6 +22,8 @@
 /// The giving side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Giver {
+    /// It serves, and has said who is going to come.
+    Announcing,
     /// It sends its connections.
     Sending,
     /// It waits for the taker to have them all.
@@ -29,6 +33,8 @@ pub(super) enum Giver {
 /// What the giver meets with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Met {
+    /// The taker is ready for them.
+    Ready,
     /// All is sent.
     AllSent,
     /// The taker has it all.
@@ -41,6 +47,8 @@ pub(super) enum Met {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Give {
+    /// Serve nobody any more, and send everything.
+    Pause,
     /// Listen.
     Wait,
     /// Commit; it has gone if that is sent, and goes on if not.
@@ -53,6 +61,10 @@ impl Giver {
     /// What follows from it.
     pub(super) fn on(&mut self, met: Met) -> Give {
         match (*self, met) {
+            (Self::Announcing, Met::Ready) => {
+                *self = Self::Sending;
+                Give::Pause
+            }
             (Self::Sending, Met::AllSent) => {
                 *self = Self::Asking;
                 Give::Wait
@@ -66,6 +78,8 @@ impl Giver {
 /// The taking side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Taker {
+    /// It makes things ready for those that are going to come.
+    Preparing,
     /// Connections come.
     Collecting,
     /// It has said that it has them all.
@@ -77,6 +91,8 @@ pub(super) enum Taker {
 /// What the taker hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Heard {
+    /// All that are going to come are known.
+    AllAnnounced,
     /// These were all.
     End,
     /// They are its own.
@@ -96,6 +112,8 @@ pub(super) enum Heard {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(super) enum Step {
+    /// Say that it is ready for them, and listen.
+    Ready,
     /// Say that it has them all, and listen.
     Prepared,
     /// Shut the door, and listen once more.
@@ -110,6 +128,10 @@ impl Taker {
     /// What follows from it.
     pub(super) fn on(&mut self, heard: Heard) -> Step {
         match (*self, heard) {
+            (Self::Preparing, Heard::AllAnnounced) => {
+                *self = Self::Collecting;
+                Step::Ready
+            }
             (Self::Collecting, Heard::End) => {
                 *self = Self::Waiting;
                 Step::Prepared

@@ -3,7 +3,7 @@
 //! A message is its kind (one byte), the lengths of a JSON text and of a run of bytes (four each, little-endian), and
 //! these. The sockets of a batch come with its first byte, in the order of its travellers.
 
-use super::{Detached, Life, Traveller};
+use super::{Announced, Freed, Life, Traveller};
 use crate::control::descriptors;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -17,12 +17,13 @@ use std::{
 use tokio::net::TcpStream;
 
 /// The format, as the token of the HTTP upgrade; another format has another number.
-pub(in crate::server) const NAME: &str = "chatctl-handover/1";
+pub(in crate::server) const NAME: &str = "chatctl-handover/2";
 /// The header of the answer to it that names the giver's process.
 pub(in crate::server) const PID: &str = "x-chatctl-pid";
 
 /// No message is longer: a batch of packets cut in the middle, and of what slow clients have not read.
 const LONGEST: usize = 1 << 30;
+const ANNOUNCED_AT_ONCE: usize = 256;
 /// Bytes of a batch, roughly: what it takes in memory on both sides.
 const BATCH_SIZE: usize = 8 << 20;
 const HEADER: usize = 9;
@@ -56,7 +57,7 @@ impl From<io::Error> for Broken {
     }
 }
 
-/// What comes before the connections.
+/// What comes first when nobody is served any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Begin {
     /// Where the ids stand.
@@ -72,11 +73,17 @@ pub(super) struct Begin {
 /// One message.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// First.
+    /// Those that are going to come, in as many messages as it takes.
+    Announced(Vec<Announced>),
+    /// These were all, as far as is known.
+    AllAnnounced,
+    /// The taker has made everything ready for them.
+    Ready,
+    /// Nobody is served any more.
     Begin(Begin),
     /// Then those that nobody has read from yet, and the others, in as many messages as it takes.
     Newcomers(Vec<OwnedFd>),
-    Batch(Vec<(Traveller, Detached)>),
+    Batch(Vec<Received>),
     /// That was all: so many connections.
     End(u64),
     /// The taker has them all, and waits.
@@ -85,12 +92,23 @@ pub(super) enum Message {
     Commit,
 }
 
+/// A connection as it comes.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) traveller: Traveller,
+    pub(super) socket: OwnedFd,
+    pub(super) read: Vec<u8>,
+    pub(super) write: Vec<u8>,
+    pub(super) heartbeat: Option<Duration>,
+}
+
 /// A connection's part of a batch, as it is written.
 #[derive(Serialize)]
 struct Listed<'a> {
     traveller: &'a Traveller,
     read: usize,
     write: usize,
+    heartbeat: Option<Duration>,
 }
 
 /// As it is read.
@@ -99,6 +117,7 @@ struct Found {
     traveller: Traveller,
     read: usize,
     write: usize,
+    heartbeat: Option<Duration>,
 }
 
 /// One end of it. Blocks, for so long at most as it was made with.
@@ -115,6 +134,19 @@ impl Wire {
         Ok(Self(stream))
     }
 
+    /// Says who is going to come.
+    pub(super) fn announced(&self, all: &[Announced]) -> Result<(), Broken> {
+        all.chunks(ANNOUNCED_AT_ONCE).try_for_each(|some| self.send(b'A', &some, &[], &[]))
+    }
+
+    pub(super) fn all_announced(&self) -> Result<(), Broken> {
+        self.send(b'a', &(), &[], &[])
+    }
+
+    pub(super) fn ready(&self) -> Result<(), Broken> {
+        self.send(b'R', &(), &[], &[])
+    }
+
     pub(super) fn begin(&self, begin: &Begin) -> Result<(), Broken> {
         self.send(b'B', begin, &[], &[])
     }
@@ -128,11 +160,11 @@ impl Wire {
     }
 
     /// Sends all connections, in batches, and says that these were all.
-    pub(super) fn connections(&self, all: &[(Traveller, Detached)]) -> Result<(), Broken> {
+    pub(super) fn connections(&self, all: &[Freed]) -> Result<(), Broken> {
         let mut rest = all;
         while !rest.is_empty() {
             let mut size = 0;
-            let fits = |(_, detached): &&(Traveller, Detached)| {
+            let fits = |(_, _, detached): &&Freed| {
                 size += detached.read.len() + detached.write.len();
                 size < BATCH_SIZE
             };
@@ -144,15 +176,21 @@ impl Wire {
         self.send(b'E', &all.len(), &[], &[])
     }
 
-    fn batch(&self, batch: &[(Traveller, Detached)]) -> Result<(), Broken> {
-        let listed = |(traveller, detached): &'_ (Traveller, Detached)| {
-            serde_json::to_value(Listed { traveller, read: detached.read.len(), write: detached.write.len() })
-        };
-        let list = batch.iter().map(listed).collect::<Result<Vec<_>, _>>().map_err(io::Error::from)?;
+    fn batch(&self, batch: &[Freed]) -> Result<(), Broken> {
+        let list: Vec<_> = batch
+            .iter()
+            .map(|(_, traveller, detached)| Listed {
+                traveller,
+                read: detached.read.len(),
+                write: detached.write.len(),
+                heartbeat: detached.heartbeat,
+            })
+            .collect();
         let bytes: Vec<&[u8]> =
-            batch.iter().flat_map(|(_, detached)| [&detached.read[..], &detached.write[..]]).collect();
-        let sockets: Vec<_> = batch.iter().map(|(_, detached)| detached.socket.as_fd()).collect();
-        self.send(b'C', &list, &bytes.concat(), &sockets)
+            batch.iter().flat_map(|(_, _, detached)| [&detached.read[..], &detached.write[..]]).collect();
+        let sockets: Option<Vec<_>> = batch.iter().map(|(_, _, detached)| detached.io.socket()).collect();
+        // Only those that are plain are let go of.
+        self.send(b'C', &list, &bytes.concat(), &sockets.ok_or(Broken::Foreign)?)
     }
 
     pub(super) fn prepared(&self) -> Result<(), Broken> {
@@ -192,6 +230,9 @@ impl Wire {
         let json = self.bytes([a, b, c, d])?;
         let bytes = self.bytes([e, f, g, h])?;
         match kind {
+            b'A' => read(&json).map(Message::Announced),
+            b'a' => Ok(Message::AllAnnounced),
+            b'R' => Ok(Message::Ready),
             b'B' => read(&json).map(Message::Begin),
             b'N' => Ok(Message::Newcomers(fds)),
             b'C' => unpack(read(&json)?, &bytes, fds).map(Message::Batch),
@@ -228,11 +269,7 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Broken> {
     serde_json::from_slice(json).map_err(|_| Broken::Foreign)
 }
 
-fn unpack(
-    list: Vec<Found>,
-    mut bytes: &[u8],
-    fds: Vec<OwnedFd>,
-) -> Result<Vec<(Traveller, Detached)>, Broken> {
+fn unpack(list: Vec<Found>, mut bytes: &[u8], fds: Vec<OwnedFd>) -> Result<Vec<Received>, Broken> {
     if list.len() != fds.len() {
         return Err(Broken::Foreign);
     }
@@ -242,8 +279,8 @@ fn unpack(
         Ok::<_, Broken>(part.to_vec())
     };
     let unpacked = list.into_iter().zip(fds).map(|(found, socket)| {
-        let Found { traveller, read, write } = found;
-        Ok((traveller, Detached { socket, read: next(read)?, write: next(write)? }))
+        let Found { traveller, read, write, heartbeat } = found;
+        Ok(Received { traveller, socket, read: next(read)?, write: next(write)?, heartbeat })
     });
     unpacked.collect()
 }

@@ -1,17 +1,22 @@
 //! The taking side: pulls everything from the server that is there, and says whether it is this process's now.
 
 use super::{
-    Detached, Life, Traveller, arrive,
+    Announced, Countdown, Detached, Life,
     give::monotonic_us,
     phases::{Heard, Step, Taker},
-    protocol::{Begin, Broken, Message, NAME, PID, Wire},
+    protocol::{Begin, Broken, Message, NAME, PID, Received, Wire},
 };
-use crate::{control::types, server::edge::Edge};
+use crate::{
+    chat::MemberId,
+    control::{descriptors, types},
+    server::{edge::Edge, http::health, link::Link, recovery::Record, sequencer::Inbox},
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, pidfd_open},
 };
 use std::{
+    collections::HashMap,
     io::{self, Read, Write},
     os::{fd::OwnedFd, unix::net::UnixStream},
     sync::Arc,
@@ -23,6 +28,12 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(6);
 /// Longest wait for the end of a giver whose socket is closed.
 const DYING: Duration = Duration::from_secs(1);
+/// So many arrive together: the engine's work for them comes before what is said by those who are there.
+const AT_ONCE: usize = 128;
+/// Longest wait for these; one that is late is none the worse for it.
+const ARRIVING: Duration = Duration::from_millis(500);
+/// The heartbeats of connections that arrive together are spread over this.
+const HEARTBEATS_OVER: Duration = Duration::from_secs(5);
 /// The answer to the upgrade is shorter.
 const LONGEST: usize = 1024;
 
@@ -40,11 +51,13 @@ pub(in crate::server) enum Declined {
     Broken(#[from] Broken),
 }
 
-/// What was taken: it is this process's alone.
+/// What is taken: it is this process's alone when all has come.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Taken {
     begin: Option<Begin>,
-    connections: Vec<(Traveller, Detached)>,
+    /// Those that are going to come.
+    announced: HashMap<MemberId, Announced>,
+    connections: Vec<Received>,
     newcomers: Vec<OwnedFd>,
 }
 
@@ -54,47 +67,102 @@ impl Taken {
         self.begin.map(|begin| begin.left)
     }
 
-    /// Leaves out whose rights nobody has asked for: they come back, and prove who they are.
-    pub(in crate::server) fn leave_out_strangers(&mut self) {
-        let before = self.connections.len();
-        self.connections.retain(|(traveller, _)| traveller.rights.is_some());
-        let strangers = (before - self.connections.len()) as u64;
-        self.begin.iter_mut().for_each(|begin| begin.cut += strangers);
-    }
-
     /// Connections that nobody has read from yet. Those that have broken meanwhile are left out.
     pub(in crate::server) fn newcomers(&mut self) -> Vec<TcpStream> {
         let newcomers = std::mem::take(&mut self.newcomers).into_iter();
         newcomers.filter_map(|socket| TcpStream::from_std(socket.into()).ok()).collect()
     }
 
-    /// Who comes.
-    pub(in crate::server) fn travellers(&self) -> Vec<Traveller> {
-        self.connections.iter().map(|(traveller, _)| traveller.clone()).collect()
+    /// Leaves out whose rights nobody has asked for: they come back, and prove who they are.
+    pub(in crate::server) fn leave_out_strangers(&mut self) {
+        self.announced.retain(|_, announced| announced.rights.is_some());
+        let before = self.connections.len();
+        self.connections.retain(|one| self.announced.contains_key(&one.traveller.member));
+        let strangers = (before - self.connections.len()) as u64;
+        self.begin.iter_mut().for_each(|begin| begin.cut += strangers);
     }
 
-    /// Goes on with the connections; says how it went.
-    pub(in crate::server) fn arrive(self, edge: &Arc<Edge>) -> types::Handover {
+    /// Who comes, with which session.
+    pub(in crate::server) fn sessions(&self) -> HashMap<MemberId, &Record> {
+        self.connections.iter().map(|one| (one.traveller.member, &one.traveller.record)).collect()
+    }
+
+    /// Goes on with the connections, in their order; says how it went when all of them are served.
+    pub(in crate::server) async fn arrive(mut self, edge: &Edge, inbox: &Inbox) -> types::Handover {
         let connections = self.connections.len() as u64;
-        arrive(edge, self.connections);
+        self.tell("the sequencer serves");
+        // What somebody says is heard from the journal by those who come later. Without it all have to be there first.
+        let kept = health(inbox).await.is_some_and(|recovery| recovery.enabled && recovery.trouble.is_none());
+        let mut held = Vec::new();
+        let all = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
+        let mut waiting = (0..all).zip(std::mem::take(&mut self.connections)).peekable();
+        while waiting.peek().is_some() {
+            let arriving = Arc::new(Countdown::default());
+            for (n, one) in waiting.by_ref().take(AT_ONCE) {
+                let member = one.traveller.member;
+                // One that is held back already is not held back for longer.
+                let heartbeat = one.heartbeat.unwrap_or(HEARTBEATS_OVER * n / all);
+                match self.expect(edge, one, heartbeat, &arriving) {
+                    Ok((link, detached)) if kept => link.go_on(detached),
+                    Ok(arrived) => held.push(arrived),
+                    Err(error) => {
+                        tracing::warn!(member, %error, "a connection could not go on: its client will come back");
+                    }
+                }
+            }
+            arriving.wait(ARRIVING).await;
+        }
+        self.tell("the last is there");
+        // It answers when all of them have been let in.
+        let _ = health(inbox).await;
+        held.into_iter().for_each(|(link, detached)| link.go_on(detached));
         let Some(begin) = self.begin else { return types::Handover::default() };
         let pause_ms = monotonic_us().saturating_sub(begin.paused_us) / 1000;
         types::Handover { connections, goodbyes: begin.goodbyes, cut: begin.cut, pause_ms }
     }
+
+    /// How long after the pause began.
+    fn tell(&self, what: &str) {
+        let since = self.begin.map(|begin| monotonic_us().saturating_sub(begin.paused_us));
+        let since = since.map(Duration::from_micros);
+        tracing::debug!(?since, connections = self.connections.len(), "{what}");
+    }
+
+    fn expect(
+        &mut self,
+        edge: &Edge,
+        one: Received,
+        heartbeat: Duration,
+        arriving: &Arc<Countdown>,
+    ) -> io::Result<(Arc<Link>, Detached)> {
+        let Received { traveller, socket, read, write, .. } = one;
+        let announced = self.announced.remove(&traveller.member).ok_or(io::ErrorKind::InvalidData)?;
+        let io = edge.carry_on(socket)?;
+        let link = edge.expect(announced, &traveller, heartbeat, arriving)?;
+        Ok((link, Detached { io, read, write, heartbeat: None }))
+    }
 }
 
-/// Asks the server at the other end of its control socket for everything. `wanted`: whether somebody still wants it; asked last.
-/// Blocks.
+/// Asks the server at the other end of its control socket for everything. `wanted`: whether somebody still wants it; asked
+/// last. Blocks.
 ///
 /// # Errors
 /// It goes on, and this process has nothing of it.
 pub(in crate::server) fn pull(stream: UnixStream, wanted: impl Fn() -> bool) -> Result<Taken, Declined> {
     let wire = Wire::new(stream, PATIENCE).map_err(Declined::Unreachable)?;
     let giver = upgrade(wire.stream())?;
-    let (mut taken, mut taker) = (Taken::default(), Taker::Collecting);
+    let (mut taken, mut taker) = (Taken::default(), Taker::Preparing);
     loop {
         let (heard, trouble) = match wire.receive() {
-            Ok(Message::Begin(begin)) if taken.begin.is_none() => {
+            Ok(Message::Announced(some)) if matches!(taker, Taker::Preparing | Taker::Collecting) => {
+                taken.announced.extend(some.into_iter().map(|one| (one.member, one)));
+                continue;
+            }
+            Ok(Message::AllAnnounced) => {
+                descriptors::make_room(wire.stream(), taken.announced.len());
+                (Heard::AllAnnounced, Broken::Foreign)
+            }
+            Ok(Message::Begin(begin)) if taken.begin.is_none() && taker == Taker::Collecting => {
                 taken.begin = Some(begin);
                 continue;
             }
@@ -117,9 +185,13 @@ pub(in crate::server) fn pull(stream: UnixStream, wanted: impl Fn() -> bool) -> 
         };
         match taker.on(heard) {
             // One that cannot hear it is found to be gone when it is listened to.
+            Step::Ready => drop(wire.ready()),
             Step::Prepared => drop(wire.prepared()),
             Step::Shut => wire.shut(),
-            Step::Take => return Ok(taken),
+            Step::Take => {
+                taken.tell("everything is here");
+                return Ok(taken);
+            }
             Step::Decline => return Err(trouble.into()),
         }
     }

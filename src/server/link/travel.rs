@@ -4,15 +4,17 @@ use super::{Drain, Link, lock};
 use crate::{
     chat::Identity,
     server::{
-        handover::{Departure, Detached},
+        handover::{Countdown, Detached},
         living::Living,
     },
 };
 use std::{
+    io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::*},
+        atomic::{AtomicBool, AtomicU8, Ordering::*},
     },
+    task::Context,
     time::Duration,
 };
 
@@ -26,14 +28,22 @@ pub(in crate::server) enum Stage {
     Here,
     /// Nothing more is to be read from it, and everything is to be taken that is written to it.
     Pausing,
-    /// That is so: all that was read from it is on its way to the sequencer.
+    /// That is so: all that was read from it is on its way to the sequencer, and the connection lies in the link.
     Paused,
-    /// It is to be let go of, with what has been read and not been written.
-    LettingGo,
+}
+
+/// What of a link is moving.
+#[derive(Default)]
+pub(super) struct Moving {
+    /// Told when this link has done what is waited for.
+    awaited: Option<Arc<Countdown>>,
+    /// The connection, when no stream has it: one has let go of it, and none has taken it up.
+    detached: Option<Box<Detached>>,
 }
 
 impl Link {
-    /// A link for a session whose connection comes from elsewhere, and is a WebSocket in the middle of its life.
+    /// A link for a session whose connection is going to come from elsewhere, and is a WebSocket in the middle of its
+    /// life.
     pub(in crate::server) fn moved(
         identity: Identity,
         eio3: bool,
@@ -45,6 +55,7 @@ impl Link {
         link.heartbeat_delay = heartbeat_delay;
         link.modern = AtomicBool::new(modern);
         link.connected = AtomicBool::new(true);
+        link.stage = AtomicU8::new(Stage::Paused as u8);
         Arc::new(link)
     }
 
@@ -74,9 +85,22 @@ impl Link {
             && self.draining() == Drain::Not
     }
 
-    /// Sends its connection on its way to another process; it says on the departure how far it is.
-    pub(in crate::server) fn depart(&self, departure: &Arc<Departure>) {
-        *lock(&self.departure) = Some(departure.clone());
+    /// This is told when it has done the next thing that is waited for.
+    pub(in crate::server) fn await_by(&self, countdown: &Arc<Countdown>) {
+        countdown.one_more();
+        lock(&self.moving).awaited = Some(countdown.clone());
+    }
+
+    /// It has done it, or never will.
+    pub(in crate::server) fn reached(&self) {
+        if let Some(countdown) = lock(&self.moving).awaited.take() {
+            countdown.one_less();
+        }
+    }
+
+    /// Sends its connection on its way to another process: it is to pause.
+    pub(in crate::server) fn depart(&self, pausing: &Arc<Countdown>) {
+        self.await_by(pausing);
         self.set_stage(Stage::Pausing);
     }
 
@@ -85,36 +109,46 @@ impl Link {
         match self.stage.load(SeqCst) {
             0 => Stage::Here,
             1 => Stage::Pausing,
-            2 => Stage::Paused,
-            _ => Stage::LettingGo,
+            _ => Stage::Paused,
         }
     }
 
     /// Nothing more is read from it; all that was is on its way to the sequencer.
     pub(in crate::server) fn halted(&self) {
         let (pausing, paused) = (Stage::Pausing as u8, Stage::Paused as u8);
-        if self.stage.compare_exchange(pausing, paused, AcqRel, Acquire).is_ok()
-            && let Some(departure) = &*lock(&self.departure)
-        {
-            departure.paused();
+        let _ = self.stage.compare_exchange(pausing, paused, AcqRel, Acquire);
+        self.reached();
+    }
+
+    /// No stream has the connection any more.
+    pub(in crate::server) fn detach(&self, detached: Detached) {
+        lock(&self.moving).detached = Some(Box::new(detached));
+    }
+
+    /// The connection, if no stream has it.
+    pub(in crate::server) fn take_detached(&self) -> Option<Detached> {
+        lock(&self.moving).detached.take().map(|detached| *detached)
+    }
+
+    /// Writes to the connection that no stream has; whether it was there to be written to.
+    ///
+    /// # Errors
+    /// It is broken.
+    pub(in crate::server) fn write_detached(&self, cx: &mut Context<'_>, frames: &[u8]) -> io::Result<bool> {
+        match &mut lock(&self.moving).detached {
+            Some(detached) => detached.write(cx, frames).map(|()| true),
+            None => Ok(false),
         }
     }
 
-    /// It is to be let go of now.
-    pub(in crate::server) fn let_go(&self) {
-        self.set_stage(Stage::LettingGo);
+    /// Its stream goes on with this connection.
+    pub(in crate::server) fn go_on(&self, detached: Detached) {
+        self.detach(detached);
+        self.stay();
     }
 
-    /// This is what there is of it; `None`: it cannot go.
-    pub(in crate::server) fn hand_in(&self, detached: Option<Detached>) {
-        if let Some(departure) = lock(&self.departure).take() {
-            departure.hand_in(self.member(), detached);
-        }
-    }
-
-    /// It stays after all.
+    /// Its stream goes on with the connection that lies here.
     pub(in crate::server) fn stay(&self) {
-        *lock(&self.departure) = None;
         self.set_stage(Stage::Here);
     }
 

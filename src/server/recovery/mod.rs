@@ -28,7 +28,7 @@ pub(super) use offset::Life;
 use offset::{Kept, Offset, Refused};
 pub(super) use session::{Due, Pid, Session, Sessions};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -111,8 +111,8 @@ struct Counts {
 }
 
 impl Recovery {
-    /// Opens the journal; gives those whom an earlier server knew, with their seats. `left`: where the process before
-    /// this one says that it stands.
+    /// Opens the journal; gives those whom an earlier server knew and who are not `coming`, with their seats. `left`:
+    /// where the process before this one says that it stands.
     ///
     /// # Errors
     /// Another server writes it. Everything else is no reason not to chat.
@@ -120,6 +120,7 @@ impl Recovery {
         settings: &config::Server,
         path: &Path,
         left: Option<Life>,
+        coming: &HashMap<MemberId, &Record>,
     ) -> Result<(Self, Restored), Failure> {
         let (history, settings) = (settings.history.clone(), settings.recovery.clone());
         if !settings.enabled
@@ -145,7 +146,15 @@ impl Recovery {
         };
         let mut restored = Vec::new();
         match recovery.open_as_left(left) {
-            Ok(kept) => kept.into_iter().for_each(|session| restored.push(recovery.restore(session))),
+            Ok(kept) => {
+                for session in kept {
+                    if coming.get(&session.member) == Some(&&session.record) {
+                        recovery.expect(session);
+                    } else {
+                        restored.push(recovery.restore(session));
+                    }
+                }
+            }
             Err(OpenError::InUse(path)) => {
                 return Err(Failure::failed(format_args!("{} is in use by another chatctl", path.display()))
                     .hint("two servers cannot share a journal: give one of them another [recovery] path"));

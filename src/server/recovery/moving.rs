@@ -4,7 +4,7 @@
 //! session, and what comes with its connection, is the same; so the next process writes nothing to go on.
 
 use super::{Kept, Life, Link, MemberId, OpenError, Record, Recovery, Session, journal::KeptSession};
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 impl Recovery {
     /// Lets go of the journal, for another process to have it, and says where it stands. Nothing may be kept until
@@ -20,8 +20,14 @@ impl Recovery {
     /// Goes on with the journal: no other process wanted it.
     pub(in crate::server) fn resume(&mut self) {
         let left = Life { epoch: self.kept.epoch, last: self.kept.last };
-        if let Err(error) = self.open_as_left(Some(left)) {
-            self.fail(&error.to_string());
+        match self.open_as_left(Some(left)) {
+            Ok(kept) => {
+                let kept: HashMap<_, _> = kept.into_iter().map(|kept| (kept.member, kept.record)).collect();
+                let is_new =
+                    |(member, session): &(MemberId, &Session)| kept.get(member) != Some(&session.record());
+                self.changed.extend(self.sessions.iter().filter(is_new).map(|(member, _)| member));
+            }
+            Err(error) => self.fail(&error.to_string()),
         }
     }
 
@@ -49,17 +55,20 @@ impl Recovery {
         true
     }
 
-    /// Takes over a session whose connection is about to come from another process.
+    /// Takes up a session that the journal knows as it is, and whose connection is about to come from another process.
+    pub(super) fn expect(&mut self, kept: KeptSession) {
+        self.sessions.insert(kept.member, Session::of(&kept.record));
+        self.next_member = self.next_member.max(kept.member + 1);
+    }
+
+    /// Takes up a session whose connection is about to come from another process.
     pub(in crate::server) fn board(&mut self, member: MemberId, record: &Record) {
-        let session = Session::of(record);
-        let known = self.sessions.get(member).is_some_and(|known| known.record() == *record);
-        if known && self.journal.is_some() {
-            self.changed.remove(&member);
-        } else {
-            self.changed.insert(member);
+        if self.sessions.get(member).is_some_and(|session| session.lost.is_none()) {
+            return; // it is expected
         }
         self.sessions.remove(member);
-        self.sessions.insert(member, session);
+        self.sessions.insert(member, Session::of(record));
+        self.changed.insert(member);
         self.next_member = self.next_member.max(member + 1);
     }
 

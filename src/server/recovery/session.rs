@@ -30,7 +30,8 @@ impl Pid {
     /// What a client says.
     pub(in crate::server) fn read(text: &str) -> Option<Self> {
         let bytes: [u8; Self::LEN] = text.as_bytes().try_into().ok()?;
-        bytes.iter().all(|byte| Self::DIGITS.contains(byte)).then_some(Self(bytes))
+        let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        bytes.iter().all(is_digit).then_some(Self(bytes))
     }
 
     pub(in crate::server) fn as_str(&self) -> &str {

@@ -4,7 +4,7 @@ use super::*;
 
 fn open(path: &Path) -> (Recovery, Restored) {
     let config = config::Config::from_text(config::DEFAULT, None).unwrap();
-    Recovery::open(&config.server, path, None).unwrap()
+    Recovery::open(&config.server, path, None, &HashMap::new()).unwrap()
 }
 
 fn link() -> Arc<Link> {
@@ -91,8 +91,13 @@ fn the_journal_is_held_also_while_it_does_not_work() {
     recovery.fail("the disk is full");
     assert!(!path.exists(), "the next one would take up what is not all");
     assert!(
-        Recovery::open(&config::Config::from_text(config::DEFAULT, None).unwrap().server, &path, None)
-            .is_err()
+        Recovery::open(
+            &config::Config::from_text(config::DEFAULT, None).unwrap().server,
+            &path,
+            None,
+            &HashMap::new()
+        )
+        .is_err()
     );
     recovery.close();
     open(&path);

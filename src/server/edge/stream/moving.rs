@@ -1,21 +1,23 @@
 //! Connections that go to another process, and that come from one. Their clients notice nothing.
 //!
 //! Going: a read that is asked for under the flag proves that all that was read before has been dispatched, so the
-//! stream says that it pauses, and reads no more. What the engine still writes is taken whole, so its queue empties
-//! however slow the client is. Then the socket is let go of, with the beginning of an unfinished packet and what the
-//! kernel has not taken; the engine's session waits on a stream where nothing happens any more.
+//! stream puts the connection into the link, with the beginning of an unfinished packet and what the kernel has not
+//! taken, and says that it pauses. What the engine still writes is taken whole, so its queue empties however slow the
+//! client is. Whoever takes the connection out of the link has all of it; it may also be put back, and the stream goes
+//! on as if nothing had been.
 //!
-//! Coming: the engine takes it for a new connection. Its open packet and CONNECT reply are swallowed, for the client
-//! has had its own; a CONNECT is put before what the client sends, which waits until the reply has gone by. The
-//! engine's heartbeats are held back a little, each connection's by another time: they all began at once.
+//! Coming: the engine gets a stream before its connection is there, and takes it for a new one. Its open packet and
+//! CONNECT reply are swallowed, for the client has had its own; a CONNECT is put before what the client sends. Then the
+//! stream waits for the connection to lie in the link. The engine's heartbeats are held back a little, each
+//! connection's by another time: they all began at once.
 
 use super::{EdgeStream, cut};
 use crate::server::{
     edge::frames::Frames,
     handover::Detached,
     link::{Link, Stage},
-    transport::Transport,
 };
+use bytes::BytesMut;
 use std::{
     io,
     pin::Pin,
@@ -24,7 +26,7 @@ use std::{
 };
 use tokio::{
     io::ReadBuf,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 
 /// How far a connection that comes from another process is.
@@ -34,6 +36,8 @@ pub(super) enum Arrival {
     Begun,
     /// It was; its answer has not come.
     Introduced,
+    /// It has; the connection has not come.
+    Expected,
     /// It is a connection like any other.
     Over,
 }
@@ -47,15 +51,9 @@ const CONNECT: &[u8] = b"\x81\x82\0\0\0\x0040";
 const HEARTBEAT: &[u8] = b"\x81\x012";
 
 impl EdgeStream {
-    /// A connection of another process, with what belongs to it.
-    pub(in crate::server::edge) fn moved(
-        io: Transport,
-        read: Vec<u8>,
-        write: &[u8],
-        link: Arc<Link>,
-    ) -> Self {
-        let mut stream = Self::new(io, read.into(), link, false);
-        stream.tail.extend_from_slice(write);
+    /// For a connection that is going to come from another process.
+    pub(in crate::server::edge) fn moved(link: Arc<Link>) -> Self {
+        let mut stream = Self::of(link);
         stream.arrival = Arrival::Begun;
         stream
     }
@@ -68,15 +66,18 @@ impl EdgeStream {
     /// Takes a run of frames, and never lets the engine wait.
     pub(super) fn take_everything(&mut self, cx: &mut Context<'_>, run: &[u8]) -> io::Result<()> {
         if !self.is_arriving() {
-            self.append(cx, run)?;
-            self.link.sent(self.outgoing.count(run));
+            if !self.hold_heartbeat(run) {
+                self.append(cx, run)?;
+                self.link.sent(self.outgoing.count(run));
+            }
             return Ok(());
         }
         for frame in Frames(run) {
             match frame.payload {
                 [b'0', b'{', ..] if frame.is_text() => {}
                 [b'4', b'0', ..] if frame.is_text() && self.is_arriving() => {
-                    self.arrival = Arrival::Over;
+                    self.arrival = Arrival::Expected;
+                    self.link.reached();
                     self.link.reader.wake();
                 }
                 _ if self.hold_heartbeat(frame.whole) => {}
@@ -89,37 +90,65 @@ impl EdgeStream {
         Ok(())
     }
 
+    /// Writes to the connection where it lies; or keeps it until it is here.
+    pub(super) fn stow(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> io::Result<()> {
+        // After what waits here for it already.
+        if !self.tail.is_empty() || !self.link.write_detached(cx, frames)? {
+            self.tail.extend_from_slice(frames);
+        }
+        Ok(())
+    }
+
     // --- going
 
     /// Goes on with it; whether nothing is to be read because of it.
     pub(super) fn is_departing(&mut self, cx: &mut Context<'_>) -> bool {
         match self.link.stage() {
             Stage::Here => return false,
-            Stage::Pausing => self.link.halted(),
+            Stage::Pausing => {
+                self.detach(cx);
+                self.link.halted();
+            }
             Stage::Paused => {}
-            Stage::LettingGo => self.let_go(cx),
         }
         true
     }
 
-    fn let_go(&mut self, cx: &mut Context<'_>) {
-        if self.heartbeat.take().is_some() {
-            // The client waits for it.
-            let _ = self.append(cx, HEARTBEAT);
-        }
+    fn detach(&mut self, cx: &mut Context<'_>) {
+        // It may have come a moment ago.
+        self.attach(cx);
+        // Without it there is nothing to take, and the connection is cut.
+        let Some(unfinished) = self.client.unfinished() else { return };
         let Some(io) = self.io.take() else { return };
-        let socket = io.into_plain().and_then(|io| io.into_std().ok());
-        let detached = self.client.unfinished().zip(socket).map(|(mut read, socket)| {
-            read.extend_from_slice(&std::mem::take(&mut self.head));
-            Detached { socket: socket.into(), read, write: std::mem::take(&mut self.tail).into() }
-        });
-        self.link.hand_in(detached);
+        // These stay here as well: should it be put back, they have been seen to.
+        let read = [unfinished, &self.head].concat();
+        let heartbeat = self.heartbeat.as_ref().map(|time| time.deadline() - Instant::now());
+        self.link.detach(Detached { io, read, write: std::mem::take(&mut self.tail).into(), heartbeat });
     }
 
     // --- coming
 
+    /// Takes up the connection that lies in the link, if this has none.
+    pub(super) fn attach(&mut self, cx: &mut Context<'_>) {
+        if self.io.is_some() {
+            return;
+        }
+        let Some(Detached { io, read, write, .. }) = self.link.take_detached() else { return };
+        self.io = Some(io);
+        if self.arrival == Arrival::Expected {
+            (self.arrival, self.head) = (Arrival::Over, read.into());
+        }
+        if !write.is_empty() {
+            // What has been written since comes after it.
+            let since = std::mem::replace(&mut self.tail, BytesMut::from(&write[..]));
+            self.tail.extend_from_slice(&since);
+        }
+        // What cannot be written is seen by whoever writes or reads next.
+        let _ = self.write_tail(cx);
+    }
+
     pub(super) fn is_arriving(&self) -> bool {
-        self.arrival != Arrival::Over
+        matches!(self.arrival, Arrival::Begun | Arrival::Introduced)
     }
 
     /// Tells the engine that a client connects. Clients of protocol 3 are connected by opening.

@@ -8,6 +8,9 @@ const BATCHES: u8 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Message {
+    Announced,
+    AllAnnounced,
+    Ready,
     Batch,
     End,
     Prepared,
@@ -41,9 +44,9 @@ impl World {
     fn new() -> Self {
         let (to_taker, to_giver) = (VecDeque::new(), VecDeque::new());
         Self {
-            giver: Fate::At(Giver::Sending),
+            giver: Fate::At(Giver::Announcing),
             sent: 0,
-            taker: Fate::At(Taker::Collecting),
+            taker: Fate::At(Taker::Preparing),
             to_taker,
             to_giver,
             shut: false,
@@ -71,6 +74,7 @@ impl World {
         let mut world = self.clone();
         let Fate::At(giver) = &mut world.giver else { return world };
         match giver.on(met) {
+            Give::Pause => world.sent = 0,
             Give::Wait => {}
             Give::Commit => {
                 world.giver = if world.send(Message::Commit) { Fate::Out } else { Fate::Serves };
@@ -84,6 +88,7 @@ impl World {
         let mut world = self.clone();
         let Fate::At(taker) = &mut world.taker else { return world };
         match taker.on(heard) {
+            Step::Ready => world.to_giver.push_back(Message::Ready),
             Step::Prepared => world.to_giver.push_back(Message::Prepared),
             Step::Shut => world.shut = true,
             Step::Take => world.taker = Fate::Serves,
@@ -98,36 +103,47 @@ impl World {
         if let Fate::At(giver) = self.giver {
             next.push(Self { giver: Fate::Dead, ..self.clone() });
             next.push(self.giver_meets(Met::Trouble));
-            match giver {
-                Giver::Sending => {
-                    let mut world = self.clone();
-                    let message = if self.sent < BATCHES { Message::Batch } else { Message::End };
-                    world.sent += 1;
-                    next.push(match (world.send(message), message) {
-                        (false, _) => self.giver_meets(Met::Trouble),
-                        (true, Message::End) => world.giver_meets(Met::AllSent),
-                        (true, _) => world,
-                    });
-                }
-                Giver::Asking if self.to_giver.contains(&Message::Prepared) => {
-                    next.push(self.giver_meets(Met::Prepared));
-                }
-                Giver::Asking => {}
+            let mut world = self.clone();
+            let (more, last) = match giver {
+                Giver::Announcing => (Message::Announced, Message::AllAnnounced),
+                Giver::Sending | Giver::Asking => (Message::Batch, Message::End),
+            };
+            let message = if self.sent < BATCHES { more } else { last };
+            world.sent += 1;
+            if self.sent > BATCHES {
+                // It has said everything, and listens.
+                let mut world = self.clone();
+                next.extend(world.to_giver.pop_front().map(|message| match (giver, message) {
+                    (Giver::Announcing, Message::Ready) => world.giver_meets(Met::Ready),
+                    (Giver::Asking, Message::Prepared) => world.giver_meets(Met::Prepared),
+                    other => panic!("nobody says that then: {other:?}"),
+                }));
+            } else if !world.send(message) {
+                next.push(self.giver_meets(Met::Trouble));
+            } else if message == Message::End {
+                next.push(world.giver_meets(Met::AllSent));
+            } else {
+                next.push(world);
             }
         }
         // The process of a giver that has gone ends, sooner or later.
         if self.giver == Fate::Out {
             next.push(Self { giver: Fate::Dead, ..self.clone() });
         }
-        if let Fate::At(_) = self.taker {
+        if let Fate::At(taker) = self.taker {
             next.push(Self { taker: Fate::Dead, ..self.clone() });
             let mut world = self.clone();
             let dead = self.giver == Fate::Dead;
             match world.to_taker.pop_front() {
-                Some(Message::Batch) => next.push(world),
+                Some(Message::Announced) => next.push(world),
+                Some(Message::Batch) => {
+                    assert_ne!(taker, Taker::Preparing, "nobody pauses for one who is not ready");
+                    next.push(world);
+                }
+                Some(Message::AllAnnounced) => next.push(world.taker_hears(Heard::AllAnnounced)),
                 Some(Message::End) => next.push(world.taker_hears(Heard::End)),
                 Some(Message::Commit) => next.push(world.taker_hears(Heard::Commit)),
-                Some(Message::Prepared) => unreachable!("only the taker says it"),
+                Some(Message::Ready | Message::Prepared) => unreachable!("only the taker says it"),
                 None if self.giver_has_closed() || self.shut => {
                     next.push(self.taker_hears(Heard::Closed { dead }));
                 }
@@ -168,7 +184,8 @@ fn there_is_never_more_than_one_and_never_less() {
 
 #[test]
 fn a_commit_that_was_sent_is_found_however_late() {
-    let mut taker = Taker::Collecting;
+    let mut taker = Taker::Preparing;
+    assert_eq!(taker.on(Heard::AllAnnounced), Step::Ready);
     assert_eq!(taker.on(Heard::End), Step::Prepared);
     assert_eq!(taker.on(Heard::Silence), Step::Shut);
     assert_eq!(taker.on(Heard::Commit), Step::Take);
@@ -177,7 +194,7 @@ fn a_commit_that_was_sent_is_found_however_late() {
 #[test]
 fn of_a_dead_giver_it_takes_what_has_come_and_of_a_living_one_nothing() {
     for (dead, expect) in [(true, Step::Take), (false, Step::Decline)] {
-        for mut taker in [Taker::Collecting, Taker::Waiting, Taker::Shut] {
+        for mut taker in [Taker::Preparing, Taker::Collecting, Taker::Waiting, Taker::Shut] {
             assert_eq!(taker.on(Heard::Closed { dead }), expect);
         }
     }
