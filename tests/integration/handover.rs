@@ -3,12 +3,13 @@
 
 use crate::{
     client::{Client, frame, text},
-    program::{Supervisor, chatctl, own_program, replace, stderr, until},
+    program::{DEADLINE, Supervisor, chatctl, own_program, replace, stderr, until},
 };
 use std::{
     fs,
     io::{IoSliceMut, Read, Write},
     mem::MaybeUninit,
+    net::TcpStream,
     os::{fd::OwnedFd, unix::net::UnixStream},
     time::Duration,
 };
@@ -20,6 +21,17 @@ fn reload(supervisor: &Supervisor) {
     let output = chatctl(supervisor.dir.path(), &["reload"]);
     assert!(output.status.success(), "{}\n{}", stderr(&output), supervisor.log());
     assert_ne!(supervisor.child(), before);
+}
+
+/// The answer to one request.
+fn request(supervisor: &Supervisor, request: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", supervisor.port)).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer
 }
 
 /// Says something, and hears it.
@@ -252,6 +264,24 @@ fn whoever_does_not_take_over_changes_nothing() {
     reload(&supervisor);
     people.iter_mut().enumerate().for_each(|(n, client)| talk(client, &format!("{n} is there")));
     assert_eq!(supervisor.app().unwrap()["handover"]["connections"], 20);
+}
+
+/// As whoever only asks whether the server lives: a handover waits for those who are about to upgrade.
+#[test]
+fn a_session_that_polls_and_ends_before_it_has_joined_is_seen_to_be_over() {
+    let supervisor = Supervisor::start("profile = \"web\"\nprobe = false\n[log]\nlevel = \"debug\"");
+    for (protocol, close) in [(4, "1"), (3, "1:1")] {
+        let path = format!("/socket.io/?EIO={protocol}&transport=polling");
+        let head = "HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
+        let opened = request(&supervisor, &format!("GET {path} {head}\r\n"));
+        let sid = opened.split_once("\"sid\":\"").unwrap().1.split_once('"').unwrap().0;
+        let log = || chatctl(supervisor.dir.path(), &["logs", "chatting", "-n", "200"]).stdout;
+        let ends = || String::from_utf8(log()).unwrap().matches("transport closed").count();
+        let before = ends();
+        let len = close.len();
+        request(&supervisor, &format!("POST {path}&sid={sid} {head}Content-Length: {len}\r\n\r\n{close}"));
+        until("its end to be seen", || (ends() > before).then_some(()));
+    }
 }
 
 #[test]

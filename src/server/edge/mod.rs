@@ -9,6 +9,7 @@
 //! transport from a [`socketioxide::extract::SocketRef`], and a request without its buffers.
 
 pub(super) mod client_frames;
+mod closing;
 mod connect;
 pub(super) mod frames;
 mod handshake;

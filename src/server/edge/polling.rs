@@ -1,6 +1,12 @@
 //! Long-polling at the edge: opens, GETs and POSTs of sessions that have no stream of their own.
 
-use super::{Edge, connect, frames, handshake::Handshake, refuse, requests, turned_away};
+use super::{
+    Edge,
+    closing::{Closing, Watched},
+    connect, frames,
+    handshake::Handshake,
+    refuse, requests, turned_away,
+};
 use crate::server::link::{ClosePolling, Drain, Leave, Link, Polling, lock};
 use axum::{
     body::Body,
@@ -12,7 +18,7 @@ use http::{Method, StatusCode, header};
 use http_body_util::BodyExt;
 use std::{
     sync::{
-        Arc, OnceLock, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicU32, Ordering::*},
     },
     time::{Duration, Instant},
@@ -120,11 +126,16 @@ impl Edge {
         }
         let Some(polling) = &link.polling else { return self.call(request).await };
         let _posting = Waiting::new(&polling.leave.posts);
+        let closing = Arc::new(Mutex::new(Closing::new(link.eio3)));
+        let request = request.map(|body| Body::new(Watched { body, closing: closing.clone() }));
         let Ok(reply) = tokio::time::timeout(self.limits.body_timeout, self.call(request)).await else {
             self.doors.turn_away("body_timeout");
             return (StatusCode::REQUEST_TIMEOUT, "the body does not come\n").into_response();
         };
         *lock(&polling.leave.last_post) = Some(Instant::now());
+        if reply.status().is_success() && lock(&closing).is_seen() {
+            link.close();
+        }
         reply
     }
 
