@@ -100,7 +100,7 @@ enum How {
 use How::{Ends, GoesOn, Not};
 
 /// Every command the README names, but pm2's.
-const COMMANDS: [(&str, How); 43] = [
+const COMMANDS: [(&str, How); 44] = [
     ("chatctl init", Ends("empty")),
     ("chatctl schema", Ends("empty")),
     ("openssl rand -hex 32", Ends("empty")),
@@ -162,6 +162,7 @@ const COMMANDS: [(&str, How); 43] = [
         "CHATCTL_HANDOVERS=100 node --test handover.test.mjs",
         Not("takes minutes; tests/run.sh runs it with fewer handovers"),
     ),
+    ("cargo build --release --locked && node bench/handover.mjs", Not("takes minutes, and a release build")),
 ];
 
 /// Those in blocks line by line, and those in sentences.
