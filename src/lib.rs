@@ -38,6 +38,7 @@ mod listen;
 mod migrate;
 mod owner;
 mod server;
+mod slack;
 mod supervisor;
 mod systemd;
 mod top;

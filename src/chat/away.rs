@@ -1,6 +1,7 @@
 //! Who has lost the connection and may come back: the seats that are kept free.
 
 use super::{MemberId, RoomId};
+use crate::slack::give_back;
 use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, sync::Arc};
 
@@ -47,6 +48,7 @@ impl Away {
     /// Ends its absence.
     pub(super) fn end(&mut self, member: MemberId) -> Option<Absence> {
         let absence = self.absences.remove(&member)?;
+        give_back(&mut self.absences);
         for seat in &absence.seats {
             self.vacate(member, seat);
         }
@@ -85,6 +87,7 @@ impl Away {
             holders.retain(|holder| *holder != member);
             if holders.is_empty() {
                 self.by_seat.remove(seat);
+                give_back(&mut self.by_seat);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Who is in which room under which name: the membership table.
 
 use super::{Bucket, MemberId, Rate, RoomId};
+use crate::slack::give_back;
 use indexmap::IndexMap;
 use std::{cmp::Reverse, collections::HashMap, sync::Arc, time::Instant};
 
@@ -26,7 +27,10 @@ impl Rooms {
     /// Puts the member in the room; one that is there already only changes its name.
     pub(super) fn join(&mut self, member: MemberId, room: RoomId, name: Arc<str>) {
         if self.rooms.entry(room.clone()).or_default().members.insert(member, name).is_none() {
-            self.of.entry(member).or_default().push(room);
+            let rooms = self.of.entry(member).or_default();
+            // Few are in more than one.
+            rooms.reserve_exact(1);
+            rooms.push(room);
         }
     }
 
@@ -39,6 +43,7 @@ impl Rooms {
             rooms.retain(|r| r != room);
             if rooms.is_empty() {
                 self.of.remove(&member);
+                give_back(&mut self.of);
             }
         }
         true
@@ -47,6 +52,7 @@ impl Rooms {
     /// Takes the member out of every room; gives the rooms and the names it had there.
     pub(super) fn remove(&mut self, member: MemberId) -> Vec<(RoomId, Arc<str>)> {
         let rooms = self.of.remove(&member).unwrap_or_default();
+        give_back(&mut self.of);
         rooms.into_iter().filter_map(|room| self.drop_from(member, &room).map(|name| (room, name))).collect()
     }
 
@@ -55,6 +61,7 @@ impl Rooms {
         let name = there.members.swap_remove(&member)?;
         if there.members.is_empty() {
             self.rooms.remove(room);
+            give_back(&mut self.rooms);
         }
         Some(name)
     }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     chat::{Body, MemberId, RoomId},
     control::types,
+    slack::give_back,
 };
 use indexmap::IndexSet;
 use serde::Serialize;
@@ -171,6 +172,7 @@ impl Delivery {
 
     fn leave(&mut self, member: MemberId) {
         let Some(peer) = self.peers.remove(&member) else { return };
+        give_back(&mut self.peers);
         self.behind.remove(&member);
         for room in &peer.rooms {
             self.quit(member, room);
@@ -186,6 +188,8 @@ impl Delivery {
                 catch_up.rooms.push((room, since));
             }
         } else if self.audience.entry(room.clone()).or_default().insert(member) {
+            // Few are in more than one.
+            peer.rooms.reserve_exact(1);
             peer.rooms.push(room);
         }
     }
@@ -204,6 +208,7 @@ impl Delivery {
             audience.swap_remove(&member);
             if audience.is_empty() {
                 self.audience.remove(room);
+                give_back(&mut self.audience);
             }
         }
     }

@@ -40,10 +40,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Closes a polling session that no stream stands for.
+/// Who knows polling sessions by their ids, and closes one that no stream stands for.
 pub(super) trait ClosePolling: Send + Sync {
     /// Ends the session of this id as if its client had said goodbye.
     fn close_polling(&self, sid: &str, eio3: bool);
+
+    /// There is no such session any more.
+    fn forget(&self, sid: &str);
 }
 
 /// One Engine.IO session as chatctl sees it; lives in the extensions of the request that socketioxide keeps.
@@ -103,6 +106,12 @@ pub(super) struct Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
+        self.living.forget(self.conn);
+        if let Some(polling) = &self.polling
+            && let (Some(sid), Some(edge)) = (polling.sid.get(), polling.edge.upgrade())
+        {
+            edge.forget(sid);
+        }
         self.living.recount(&mut lock(&self.counted), None);
         self.living.settled();
         tracing::debug!(conn = self.conn, "forgotten");

@@ -1,14 +1,20 @@
 //! Who lives: how many links are in the chat, and how many of them poll. When the server stops it waits for them.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering::*},
+use super::link::{Link, lock};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicUsize, Ordering::*},
+    },
 };
 use tokio::sync::Notify;
 
-/// How many links are in the chat: admitted, and not gone.
+/// All links, and how many of them are in the chat: admitted, and not gone.
 #[derive(Default)]
 pub(super) struct Living {
+    /// By their numbers.
+    links: Mutex<BTreeMap<u64, Weak<Link>>>,
     all: AtomicUsize,
     polling: AtomicUsize,
     /// Told when either comes to nothing, and when a link is in the chat to its end.
@@ -28,6 +34,21 @@ pub(super) enum Kind {
 pub(super) type Counted = Mutex<Option<Kind>>;
 
 impl Living {
+    /// There is one more; when it is dropped it says so by [`Living::forget`].
+    pub(super) fn list(&self, link: &Arc<Link>) {
+        lock(&self.links).insert(link.conn, Arc::downgrade(link));
+    }
+
+    /// What is left of it is of no use to anybody.
+    pub(super) fn forget(&self, conn: u64) {
+        lock(&self.links).remove(&conn);
+    }
+
+    /// All links there are, oldest first.
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
+        lock(&self.links).values().filter_map(Weak::upgrade).collect()
+    }
+
     /// Waits until there are none.
     pub(super) async fn none(&self) {
         self.wait(&self.all).await;

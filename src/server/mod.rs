@@ -83,7 +83,7 @@ use turn::Turn;
 /// Room in the engine's queues beyond what the sequencer counts: CONNECT replies, heartbeats.
 const ENGINE_SLACK: usize = 64;
 /// First read of a WebSocket connection; larger messages make it grow while they last.
-const READ_BUFFER: usize = 1024;
+const READ_BUFFER: usize = 512;
 /// Longest wait for clients to take leave; and when they are told to go whether they have answered or not.
 const GOODBYE: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_millis(800);

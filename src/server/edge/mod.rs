@@ -29,6 +29,7 @@ use super::{
 use crate::{
     chat::Given,
     config::{Cors, Limits},
+    slack::give_back,
 };
 use axum::{
     body::Body,
@@ -89,6 +90,10 @@ const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// The engine, as the edge calls it.
 pub(super) type Engine = SocketIoService<NotFoundService>;
 
+/// A WebSocket, as the edge gives it to the engine. In a box: the engine's tasks move what they are given from state to
+/// state, and each would have room for all of it.
+type Upgraded = (Box<EdgeStream>, http::Request<()>);
+
 /// See the module.
 pub(super) struct Edge {
     engine: Engine,
@@ -98,7 +103,6 @@ pub(super) struct Edge {
     /// Polling sessions by id: their later requests, and upgrades, name nothing else.
     sessions: Mutex<HashMap<Box<str>, Weak<Link>>>,
     /// All sessions, and how many of them live.
-    all: Mutex<Vec<Weak<Link>>>,
     living: Arc<Living>,
     /// Who may come in just now.
     intake: AtomicU8,
@@ -115,7 +119,6 @@ impl Edge {
             cors,
             doors,
             sessions: Mutex::default(),
-            all: Mutex::default(),
             living: Arc::default(),
             intake: AtomicU8::new(Intake::Everybody as u8),
             this: this.clone(),
@@ -128,12 +131,7 @@ impl Edge {
     }
 
     fn remember(&self, sid: &str, link: &Arc<Link>) {
-        let mut sessions = lock(&self.sessions);
-        sessions.insert(sid.into(), Arc::downgrade(link));
-        // Ended sessions are swept when they are as many as the living: amortized O(1), and the map stays bounded.
-        if sessions.len() == sessions.capacity() {
-            sessions.retain(|_, link| link.strong_count() > 0);
-        }
+        lock(&self.sessions).insert(sid.into(), Arc::downgrade(link));
     }
 
     /// A link for a session that opens.
@@ -147,16 +145,8 @@ impl Edge {
         if handshake.modern {
             link.seen_modern();
         }
-        self.list(&link);
+        self.living.list(&link);
         link
-    }
-
-    fn list(&self, link: &Arc<Link>) {
-        let mut all = lock(&self.all);
-        if all.len() == all.capacity() {
-            all.retain(|link| link.strong_count() > 0);
-        }
-        all.push(Arc::downgrade(link));
     }
 
     /// Lets a session in that opens with this request.
@@ -248,13 +238,12 @@ impl Edge {
         let pid = traveller.record.pid.as_deref().and_then(Pid::read);
         link.admit(Admission { member, pid, entry: Entry::Moved(traveller.from) });
         link.await_by(arriving);
-        self.list(&link);
-        let stream = EdgeStream::moved(link.clone());
+        self.living.list(&link);
+        let stream = Box::new(EdgeStream::moved(link.clone()));
         let mut request = http::Request::new(());
         *request.uri_mut() = Uri::from_static(if eio3 { ENGINE_3 } else { ENGINE_4 });
         request.extensions_mut().insert(link.clone());
-        let served =
-            Service::<(EdgeStream, http::Request<()>)>::call(&mut self.engine.clone(), (stream, request));
+        let served = Service::<Upgraded>::call(&mut self.engine.clone(), (stream, request));
         // Never pending: it only starts the connection's task.
         served.now_or_never().transpose().map(|_| link).map_err(io::Error::other)
     }
@@ -296,7 +285,7 @@ impl Edge {
 
     /// All sessions there are.
     pub(super) fn links(&self) -> Vec<Arc<Link>> {
-        lock(&self.all).iter().filter_map(Weak::upgrade).collect()
+        self.living.links()
     }
 
     /// Hands a request to the engine.
@@ -339,16 +328,13 @@ impl Edge {
                 return;
             };
             let head = Bytes::copy_from_slice(&parts.read_buf);
-            let stream = EdgeStream::new(parts.io.into_inner(), head, link.clone(), upgrades);
+            let stream = Box::new(EdgeStream::new(parts.io.into_inner(), head, link.clone(), upgrades));
             let (mut fresh, conn) = (http::Request::new(()), link.conn);
             *fresh.uri_mut() = uri;
             if !upgrades {
                 fresh.extensions_mut().insert(link);
             }
-            if let Err(error) =
-                Service::<(EdgeStream, http::Request<()>)>::call(&mut self.engine.clone(), (stream, fresh))
-                    .await
-            {
+            if let Err(error) = Service::<Upgraded>::call(&mut self.engine.clone(), (stream, fresh)).await {
                 tracing::debug!(conn, %error, "the engine refused an upgraded connection");
             }
         });
@@ -369,6 +355,12 @@ impl ClosePolling for Edge {
         let Ok(request) = Request::post(uri).body(Body::from(body)) else { return };
         // Called from the sequencer's thread as well, which is in the runtime's context.
         tokio::spawn(async move { edge.call(request).await });
+    }
+
+    fn forget(&self, sid: &str) {
+        let mut sessions = lock(&self.sessions);
+        sessions.remove(sid);
+        give_back(&mut sessions);
     }
 }
 

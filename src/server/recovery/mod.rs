@@ -252,6 +252,8 @@ impl Recovery {
             *known = name.clone();
             return (*since, false);
         }
+        // Few are in more than one.
+        session.seats.reserve_exact(1);
         session.seats.push(((room.clone(), name.clone()), last));
         (last, true)
     }

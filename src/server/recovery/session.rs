@@ -4,6 +4,7 @@ use super::journal::Record;
 use crate::{
     chat::{MemberId, RoomId, Seat, Standing},
     server::link::Link,
+    slack::give_back,
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -156,7 +157,9 @@ impl Sessions {
         self.await_no_more(member);
         if let Some(pid) = self.all.remove(&member).and_then(|session| session.pid) {
             self.by_pid.remove(&pid);
+            give_back(&mut self.by_pid);
         }
+        give_back(&mut self.all);
     }
 
     /// Its connection is lost, at `when`; what is due is counted from `now`.
