@@ -1,8 +1,9 @@
 //! Embeds what browsers are served: the Socket.IO client, from npm, and the chat page, from `web/page`.
 //!
-//! Also leaves the day of the build where `chatctl check` finds it. npm is asked only when `web/package.json` or its lock changed. Every file is written to `OUT_DIR` as it is,
-//! as gzip and as brotli (a form that saves nothing is left out), and `OUT_DIR/files.rs` is the table of them that
-//! `src/server/assets.rs` includes. The built binary needs neither Node nor npm.
+//! Also leaves the day of the build where `chatctl check` finds it. npm is asked only when `web/package.json` or its
+//! lock changed. Every file is written to `OUT_DIR` as gzip and as brotli, or as it is where that is no larger, and
+//! `OUT_DIR/files.rs` is the table of them that `src/server/assets.rs` includes. The built binary needs neither Node
+//! nor npm.
 
 use std::{
     env, fs,
@@ -49,11 +50,11 @@ fn run() -> Result<(), String> {
 
     let folder = out.join("files");
     fs::create_dir_all(&folder).map_err(failed("create", &folder))?;
-    let mut table = String::from("&[\n");
+    let mut table = format!("{{\nstatic ALL: [File; {}] = [\n", files.len());
     for (url, source) in &files {
         table.push_str(&embed(url, source, &folder, release)?);
     }
-    table.push(']');
+    table.push_str("];\n&ALL\n}");
     let path = out.join("files.rs");
     fs::write(&path, table).map_err(failed("write", &path))
 }
@@ -124,7 +125,7 @@ fn embed(url: &str, source: &Path, folder: &Path, release: bool) -> Result<Strin
     let write = |name: String, bytes: &[u8]| -> Result<String, String> {
         let path = folder.join(name);
         fs::write(&path, bytes).map_err(failed("write", &path))?;
-        Ok(format!("Form {{ etag: {:?}, bytes: include_bytes!({path:?}) }}", etag(bytes)))
+        Ok(format!("Form {{ etag: {:?}, bytes: Some(include_bytes!({path:?})) }}", etag(bytes)))
     };
     let optional = |extension: &str, bytes: Vec<u8>| -> Result<String, String> {
         if bytes.len() >= plain.len() {
@@ -132,12 +133,15 @@ fn embed(url: &str, source: &Path, folder: &Path, release: bool) -> Result<Strin
         }
         Ok(format!("Some({})", write(file_name(url) + extension, &bytes)?))
     };
-    let identity = write(file_name(url), &plain)?;
     let gzip = optional(".gz", gzip(&plain, release).map_err(failed("compress", source))?)?;
+    let identity = match gzip.as_str() {
+        "None" => write(file_name(url), &plain)?,
+        _ => format!("Form {{ etag: {:?}, bytes: None }}", etag(&plain)),
+    };
     let brotli = optional(".br", brotli(&plain, release).map_err(failed("compress", source))?)?;
     Ok(format!(
         "File {{\n    path: {url:?},\n    content_type: {:?},\n    identity: {identity},\n    gzip: {gzip},\n    \
-         brotli: {brotli},\n}},\n",
+         brotli: {brotli},\n    unpacked: OnceLock::new(),\n}},\n",
         content_type(source)?
     ))
 }

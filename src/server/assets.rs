@@ -1,6 +1,6 @@
-//! The files inside the binary, as build.rs left them: each as it is, as gzip and as brotli.
+//! The files inside the binary, as build.rs left them: each as gzip and as brotli, and as it is where that is no larger.
 //!
-//! Nothing is compressed while serving. Names carry no version, so browsers are told to ask each time: an upgrade of
+//! Nothing is compressed while serving; for the rare client that takes no coding a file is unpacked, once. Names carry no version, so browsers are told to ask each time: an upgrade of
 //! the server is seen at the next load of a page, and asking costs one empty 304.
 
 use axum::{
@@ -8,6 +8,9 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use std::{io::Read, sync::OnceLock};
 
 /// Every embedded file.
 pub(crate) static FILES: &[File] = include!(concat!(env!("OUT_DIR"), "/files.rs"));
@@ -25,6 +28,7 @@ pub(crate) struct File {
     /// The compressed forms, where they are smaller.
     gzip: Option<Form>,
     brotli: Option<Form>,
+    unpacked: OnceLock<Bytes>,
 }
 
 /// A file the way it goes over the wire.
@@ -32,7 +36,8 @@ pub(crate) struct File {
 struct Form {
     /// Strong: no two forms share one.
     etag: &'static str,
-    bytes: &'static [u8],
+    /// `None`: unpack the gzip form.
+    bytes: Option<&'static [u8]>,
 }
 
 impl File {
@@ -44,7 +49,7 @@ impl File {
         let mut response = if is_current(request, form.etag) {
             StatusCode::NOT_MODIFIED.into_response()
         } else {
-            Body::from(form.bytes).into_response()
+            Body::from(form.bytes.map_or_else(|| self.unpack(), Bytes::from_static)).into_response()
         };
         let sends = response.status() == StatusCode::OK;
         let headers = response.headers_mut();
@@ -62,6 +67,17 @@ impl File {
         }
         headers.insert(header::CACHE_CONTROL, REVALIDATE);
         response
+    }
+
+    /// The file as it is, from its gzip form.
+    fn unpack(&self) -> Bytes {
+        let unpack = || {
+            let mut bytes = Vec::new();
+            // What build.rs has packed can be unpacked: a test sees it.
+            let _ = GzDecoder::new(self.gzip.as_ref()?.bytes?).read_to_end(&mut bytes);
+            Some(bytes.into())
+        };
+        self.unpacked.get_or_init(|| unpack().unwrap_or_default()).clone()
     }
 
     /// The form the client likes best; of equals the smallest.
@@ -140,7 +156,10 @@ fn is_current(headers: &HeaderMap, etag: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
+    use std::{
+        collections::HashSet,
+        hash::{DefaultHasher, Hasher},
+    };
 
     fn client() -> &'static File {
         FILES.iter().find(|file| file.path == "/socket.io/socket.io.min.js").unwrap()
@@ -209,6 +228,21 @@ mod tests {
         for form in forms {
             assert!(seen.insert(form.etag), "{}", form.etag);
         }
+    }
+
+    #[test]
+    fn a_file_is_as_it_was_before_it_was_packed() {
+        for file in FILES {
+            let bytes = file.identity.bytes.map_or_else(|| file.unpack(), Bytes::from_static);
+            assert_eq!(file.identity.etag, tag(&bytes), "{}", file.path);
+        }
+    }
+
+    /// As build.rs makes it.
+    fn tag(bytes: &[u8]) -> String {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        format!("\"{:016x}-{:x}\"", hasher.finish(), bytes.len())
     }
 
     #[test]
