@@ -19,6 +19,7 @@ use crate::{
 };
 use socketioxide::service::SocketIoService;
 use std::{
+    collections::HashMap,
     fmt,
     path::Path,
     sync::{Arc, atomic::Ordering::Relaxed, mpsc::Receiver},
@@ -53,7 +54,9 @@ fn settings() -> config::Server {
 }
 
 fn recovery(settings: &config::Server, dir: &Path) -> Recovery {
-    Recovery::open(settings, &dir.join("chat.sqlite"), None).unwrap_or_else(|_| unreachable!()).0
+    Recovery::open(settings, &dir.join("chat.sqlite"), None, &HashMap::new())
+        .unwrap_or_else(|_| unreachable!())
+        .0
 }
 
 /// A journal that is full: what comes pushes out what was there.

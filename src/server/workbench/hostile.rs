@@ -10,7 +10,7 @@ use crate::{
         recovery::{Claim, Recovery},
     },
 };
-use std::{fmt, os::unix::net::UnixStream, path::Path, time::Duration, time::Instant};
+use std::{collections::HashMap, fmt, os::unix::net::UnixStream, path::Path, time::Duration, time::Instant};
 
 /// What keeps sessions and messages, on its file.
 pub struct Journal {
@@ -31,7 +31,7 @@ impl Journal {
     /// The server would not start.
     pub fn open(path: &Path) -> Result<Self, String> {
         let settings = Config::from_text(config::DEFAULT, None).unwrap().server;
-        let opened = Recovery::open(&settings, path, None);
+        let opened = Recovery::open(&settings, path, None, &HashMap::new());
         let (recovery, restored) = opened.map_err(|failure| failure.to_string())?;
         let known = restored.into_iter().map(|(member, seats, _)| (member, seats)).collect();
         Ok(Self { recovery, known })
@@ -79,7 +79,7 @@ impl Journal {
 /// It has nothing of it, and why.
 pub fn take_over(giver: UnixStream) -> Result<usize, String> {
     let taken = handover::pull(giver, || true).map_err(|declined| declined.to_string())?;
-    Ok(taken.travellers().len())
+    Ok(taken.sessions().len())
 }
 
 /// By what people prove who they are.
