@@ -46,20 +46,24 @@ impl<'a> Iterator for Frames<'a> {
 
 /// Appends one whole, unmasked frame whose payload is these parts, as a server sends it (RFC 6455, section 5.2).
 pub(crate) fn push_frame(out: &mut Vec<u8>, opcode: u8, payload: &[&[u8]]) {
+    push_header(out, opcode, payload.iter().map(|part| part.len()).sum(), 0);
+    payload.iter().for_each(|part| out.extend_from_slice(part));
+}
+
+/// Appends what comes before the payload, or before its mask; `masked`: 0x80 where there is one, else 0.
+pub(crate) fn push_header(out: &mut Vec<u8>, opcode: u8, len: usize, masked: u8) {
     out.push(0x80 | opcode);
-    let len: usize = payload.iter().map(|part| part.len()).sum();
     match (u8::try_from(len), u16::try_from(len)) {
-        (Ok(len @ ..=125), _) => out.push(len),
+        (Ok(len @ ..=125), _) => out.push(masked | len),
         (_, Ok(len)) => {
-            out.push(126);
+            out.push(masked | 126);
             out.extend(len.to_be_bytes());
         }
         _ => {
-            out.push(127);
+            out.push(masked | 127);
             out.extend((len as u64).to_be_bytes());
         }
     }
-    payload.iter().for_each(|part| out.extend_from_slice(part));
 }
 
 #[cfg(test)]

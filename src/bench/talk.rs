@@ -1,7 +1,7 @@
 //! What the clients say: the events of the chat's profiles, or those of another server, as WebSocket frames.
 
 use super::mark::{self, Mark};
-use crate::config::Profile;
+use crate::{config::Profile, frames::push_header};
 use serde_json::json;
 
 /// A mask for all (RFC 6455, section 5.3). It protects proxies against pages; here is neither, and to take it off is as
@@ -119,18 +119,8 @@ impl Template {
 
 /// A whole frame, as a client sends it.
 pub(super) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x80 | opcode];
-    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-        (Ok(len @ 0..=125), _) => frame.push(0x80 | len),
-        (_, Ok(len)) => {
-            frame.push(0x80 | 126);
-            frame.extend(len.to_be_bytes());
-        }
-        _ => {
-            frame.push(0x80 | 127);
-            frame.extend((payload.len() as u64).to_be_bytes());
-        }
-    }
+    let mut frame = Vec::with_capacity(payload.len() + 14);
+    push_header(&mut frame, opcode, payload.len(), 0x80);
     frame.extend(MASK);
     frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
