@@ -17,11 +17,11 @@ const settings = {
   people: 10, // of whom each says
   rate: 10, // messages a second
   flooders: 1, // beside them
-  flood: "own", // "own": in a room of their own; "same": in the first of the others'; "again": own, and with a new connection every second
+  flood: "own", // "own": in a room of their own; "same": in the first of the others'; "again": the same, and with a new connection every second
   warm: 4, // seconds before a round, in which a flooder uses up the burst it is allowed
   seconds: 8, // a round
   pairs: 10, // rounds with and without
-  limits: "", // lines of [limits], by semicolons
+  limits: "exempt = []", // lines of [limits], by semicolons; the flooder's address is its own
 };
 
 const KEY = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
@@ -68,7 +68,7 @@ function join_room(port, name, room, hear) {
 async function flood(port) {
   const some = Buffer.concat(Array.from({ length: 200 }, () => frame(`42["chatting","${"flood ".repeat(8)}"]`)));
   for (;;) {
-    const socket = await join_room(port, "flooder", settings.flood === "same" ? "room0" : "flood", () => {});
+    const socket = await join_room(port, "flooder", settings.flood === "own" ? "flood" : "room0", () => {});
     const pour = () => { while (!socket.destroyed && socket.write(some)); };
     socket.on("drain", pour).on("close", () => process.exit(1));
     pour();
@@ -84,6 +84,7 @@ async function round(people) {
   const end = performance.now() + settings.seconds * 1000;
   const between = 1000 / settings.rate;
   people.hear = (packet) => {
+    if (packet.includes("flood flood")) people.flooded += 1;
     const said = /"msg":"at ([\d.]+)"/.exec(packet);
     if (said) late.push(performance.now() - Number(said[1]));
   };
@@ -113,6 +114,7 @@ async function compare(program) {
   }));
   const people = [];
   people.hear = () => {};
+  people.flooded = 0;
   for (let n = 0; n < settings.rooms * settings.people; n += 1) {
     people.push(await join_room(port, `n${n}`, `room${n % settings.rooms}`, (packet) => people.hear(packet)));
   }
@@ -136,6 +138,7 @@ async function compare(program) {
     const each = rounds.with.map((late, pair) => (at(late, share) / at(rounds.without[pair], share) - 1) * 100);
     console.log(`p${share * 100}: ${without.toFixed(3)} ms, beside a flooder ${beside.toFixed(3)} ms: moved by ${((beside / without - 1) * 100).toFixed(1)} %; pair by pair by ${each.map((by) => by.toFixed(0)).join(" ")}, median ${median(each).toFixed(1)} %`);
   }
+  if (settings.flood !== "own") console.log(`of the flood ${(people.flooded / settings.people / settings.pairs / settings.seconds).toFixed(1)} messages a second were taken`);
   people.forEach((socket) => socket.destroy());
   server.kill();
   await new Promise((end) => server.on("exit", end));

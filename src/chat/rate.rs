@@ -31,8 +31,8 @@ impl Rate {
     }
 }
 
-/// What one sender, or one room, has left. Begins full.
-#[derive(Debug, Clone, Copy, Default)]
+/// What one sender, or one room, has left. Begins full. The more is missing, the greater it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Bucket {
     /// When it is full again; `None`: it always was.
     full: Option<Instant>,
@@ -59,6 +59,11 @@ impl Bucket {
         taken.saturating_sub(rate.whole())
     }
 
+    /// How long until nothing is owed.
+    pub(crate) fn owed(&self, rate: Rate, now: Instant) -> Duration {
+        if rate.per_second == 0 { Duration::ZERO } else { self.missing(now).saturating_sub(rate.whole()) }
+    }
+
     /// How long until there is one to take.
     pub(crate) fn until_next(&self, rate: Rate, now: Instant) -> Duration {
         (self.missing(now) + rate.each()).saturating_sub(rate.whole())
@@ -67,6 +72,12 @@ impl Bucket {
     /// Whether nothing is missing.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.missing(now).is_zero()
+    }
+
+    /// The same, but with at least so many to take, or all there can be.
+    pub(crate) fn with_at_least(&self, rate: Rate, count: u32, now: Instant) -> Self {
+        let most = rate.whole().saturating_sub(rate.each() * count);
+        Self { full: Some(now + self.missing(now).min(most)) }
     }
 
     fn missing(&self, now: Instant) -> Duration {
@@ -127,7 +138,21 @@ mod tests {
             let waits: Vec<_> = charges.iter().map(|count| bucket.charge(rate, *count, most, now)).collect();
             prop_assert!(waits.is_sorted() && waits.iter().all(|wait| *wait <= most));
             let wait = waits[waits.len() - 1];
-            prop_assert_eq!(bucket.charge(rate, 0, most, now + wait), Duration::ZERO);
+            prop_assert_eq!(bucket.owed(rate, now), wait);
+            prop_assert_eq!(bucket.owed(rate, now + wait), Duration::ZERO);
+        }
+    }
+
+    proptest! {
+        /// Whatever is owed, so many are there to take at once, and never more than there would have been else.
+        #[test]
+        fn a_start_is_granted_and_no_more(rate in rates(), charged in 0u32..10_000, granted in 0u32..20) {
+            let (mut bucket, now) = (Bucket::default(), Instant::now());
+            bucket.charge(rate, charged, Duration::from_secs(5), now);
+            let mut start = bucket.with_at_least(rate, granted, now);
+            let passed = (0..=rate.burst).filter(|_| start.take(rate, now)).count() as u32;
+            let left = rate.burst.saturating_sub(charged);
+            prop_assert_eq!(passed, left.max(granted.min(rate.burst)));
         }
     }
 

@@ -49,7 +49,7 @@ impl Default for Limits {
             max_connections: 50_000,
             max_connections_per_address: 1000,
             max_connections_per_name: 0,
-            messages: Rate { per_second: 500, burst: 10_000 },
+            messages: Rate { per_second: 100, burst: 1000 },
             room_messages: Rate { per_second: 5000, burst: 20_000 },
             handshake_timeout: Duration::from_secs(20),
             body_timeout: Duration::from_secs(60),

@@ -5,8 +5,9 @@
 //! their /64: that is what one subscriber has.
 
 use super::{
+    debts::{Debts, Left},
     link::lock,
-    pace::Pace,
+    pace::{self, Pace},
     source::contains,
     stats::{Stats, Traffic},
 };
@@ -20,6 +21,7 @@ use std::{
     hash::Hash,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 /// Connections for each session that is allowed: two polling requests, the upgrade, and one that is just ending.
@@ -35,6 +37,7 @@ pub(super) struct Doors {
     proven: bool,
     stats: Arc<Stats>,
     inside: Mutex<Inside>,
+    debts: Mutex<Debts<IpAddr>>,
 }
 
 #[derive(Default)]
@@ -75,6 +78,8 @@ impl Full {
 pub(super) struct Ticket {
     doors: Arc<Doors>,
     address: IpAddr,
+    /// The address is not its own.
+    exempt: bool,
     name: Mutex<Option<Arc<str>>>,
     pub(super) pace: Pace,
 }
@@ -88,7 +93,8 @@ pub(super) struct Pass {
 impl Doors {
     /// Nobody is inside yet.
     pub(super) fn new(limits: Limits, exempt: Vec<IpNet>, proven: bool, stats: Arc<Stats>) -> Arc<Self> {
-        Arc::new(Self { limits, exempt, proven, stats, inside: Mutex::default() })
+        let debts = Mutex::new(Debts::new(limits.messages, pace::of_frames(limits.messages)));
+        Arc::new(Self { limits, exempt, proven, stats, inside: Mutex::default(), debts })
     }
 
     /// Lets a session in.
@@ -97,11 +103,12 @@ impl Doors {
     /// There are as many as there may be. It is counted.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr, identity: &Identity) -> Result<Ticket, Full> {
         let name = self.counted_name(identity);
+        let exempt = !self.counts(address);
         let (key, limits) = (key(address), &self.limits);
         let full = {
             let mut inside = lock(&self.inside);
             let named = name.as_ref().and_then(|name| inside.under_name.get(name)).copied().unwrap_or(0);
-            let per_address = if self.counts(address) { limits.max_connections_per_address } else { 0 };
+            let per_address = if exempt { 0 } else { limits.max_connections_per_address };
             if reached(inside.sessions, limits.max_connections) {
                 Some(Full::All(inside.sessions))
             } else if reached(of(&inside.of_address, &key), per_address) {
@@ -120,25 +127,24 @@ impl Doors {
                 self.turn_away(full.limit());
                 Err(full)
             }
-            None => Ok(Ticket {
-                doors: self.clone(),
-                address: key,
-                name: Mutex::new(name),
-                pace: Pace::new(limits.messages),
-            }),
+            None => {
+                let left = if exempt { Left::default() } else { lock(&self.debts).of(&key, Instant::now()) };
+                let pace = Pace::new(limits.messages, left);
+                Ok(Ticket { doors: self.clone(), address: key, exempt, name: Mutex::new(name), pace })
+            }
         }
     }
 
     /// Counts a session that was let in by another process.
     pub(super) fn board(self: &Arc<Self>, address: IpAddr, name: Option<&Arc<str>>) -> Ticket {
-        let address = key(address);
+        let (exempt, address) = (!self.counts(address), key(address));
         let name = name.filter(|_| self.limits.max_connections_per_name > 0).cloned();
         let mut inside = lock(&self.inside);
         inside.sessions += 1;
         add(&mut inside.of_address, address);
         name.iter().for_each(|name| add(&mut inside.under_name, name.clone()));
-        let pace = Pace::new(self.limits.messages);
-        Ticket { doors: self.clone(), address, name: Mutex::new(name), pace }
+        let pace = Pace::new(self.limits.messages, Left::default());
+        Ticket { doors: self.clone(), address, exempt, name: Mutex::new(name), pace }
     }
 
     /// Counts a connection that was accepted by another process.
@@ -229,6 +235,13 @@ impl Ticket {
     /// Where it came from, as it is counted.
     pub(super) fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// It is made to wait, and has so much left: with that it begins should it come again.
+    pub(super) fn note(&self, left: Left) {
+        if !self.exempt {
+            lock(&self.doors.debts).note(self.address, left, Instant::now());
+        }
     }
 
     /// See [`Doors::turn_away`].

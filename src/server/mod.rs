@@ -19,6 +19,7 @@ mod auth;
 mod connection;
 mod control;
 mod cors;
+mod debts;
 mod delivery;
 mod doors;
 mod edge;

@@ -1,12 +1,21 @@
 //! How fast one client may be.
 //!
-//! Its events have a rate: what is above is refused, it is told once, and then read no further until it has waited
-//! for what it took, and for the next one: else who speaks again at once would be refused for ever. Everything else it
-//! can send (pings, acknowledgements, packets that mean nothing) costs as well: of that four times as many are read,
-//! and nothing is refused.
+//! Its events have a rate. What is above is refused, it is told once, and what was refused counts for a third: who is a
+//! little too fast loses little more than that (at 1.1 times the rate 95 % of the rate is taken, at twice the rate half
+//! of it), and who is thrice too fast is not heard at all. It is read no further for a while, that it can be heard
+//! again: as soon as it has nothing more to read, until the next one may pass, for else who speaks again at once would
+//! be refused again; and, if it never ends, when it owes [`DEEP`], until all of that is paid.
+//!
+//! Everything else it can send (pings, acknowledgements, packets that mean nothing) costs as well: of that four times as
+//! many are read, and nothing is refused.
+//!
+//! Who was made to wait, and comes again, goes on where it stopped; see [`super::debts`].
 
-use super::link::{Link, lock};
-use crate::chat::{Bucket, Rate};
+use super::{
+    debts::Left,
+    link::{Link, lock},
+};
+use crate::chat::Rate;
 use std::{
     sync::{
         Arc, Mutex, Weak,
@@ -17,6 +26,10 @@ use std::{
 
 /// Frames for each event that is allowed.
 const FRAMES: u32 = 4;
+/// Refused ones that cost as much as one that is taken.
+const REFUSED: u32 = 3;
+/// Who owes so much is read no further, whatever more there is of it.
+const DEEP: Duration = Duration::from_millis(250);
 /// Longest pause: well below the heartbeat's patience, so that nobody is lost by being slowed.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -24,14 +37,14 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Pace {
     rate: Rate,
     state: Mutex<State>,
+    /// Something was refused, and it has not waited for it yet.
+    owes: AtomicBool,
     /// Nothing is read until the debt is paid.
     paused: AtomicBool,
 }
 
-#[derive(Default)]
 struct State {
-    events: Bucket,
-    frames: Bucket,
+    left: Left,
     /// It has been told that it is too fast, and was not slow again since.
     told: bool,
 }
@@ -45,35 +58,46 @@ pub(super) enum Verdict {
     Refuse { tell: bool },
 }
 
+/// How fast a client's frames may be, of which so many events are allowed.
+pub(super) fn of_frames(events: Rate) -> Rate {
+    events.times(FRAMES)
+}
+
 impl Pace {
-    pub(super) fn new(rate: Rate) -> Self {
-        Self { rate, state: Mutex::default(), paused: AtomicBool::new(false) }
+    /// Of one that begins with this.
+    pub(super) fn new(rate: Rate, left: Left) -> Self {
+        let state = Mutex::new(State { left, told: false });
+        Self { rate, state, owes: AtomicBool::new(false), paused: AtomicBool::new(false) }
     }
 
-    /// Judges one more event; what is refused is paid for, too.
+    /// Judges one more event; and how long it takes until the next may pass.
     fn event(&self, now: Instant) -> (Verdict, Duration) {
         let mut state = lock(&self.state);
-        if state.told && state.events.is_full(now) {
+        if state.told && state.left.events.is_full(now) {
             state.told = false;
         }
-        if state.events.take(self.rate, now) {
+        if state.left.events.take(self.rate, now) {
             return (Verdict::Take, Duration::ZERO);
         }
-        state.events.charge(self.rate, 1, PAUSE, now);
-        let wait = state.events.until_next(self.rate, now);
+        state.left.events.charge(self.rate.times(REFUSED), 1, PAUSE, now);
+        let wait = state.left.events.until_next(self.rate, now);
         (Verdict::Refuse { tell: !std::mem::replace(&mut state.told, true) }, wait)
     }
 
     /// Takes note of frames of any kind.
     fn frames(&self, count: u32, now: Instant) -> Duration {
-        lock(&self.state).frames.charge(self.rate.times(FRAMES), count, PAUSE, now)
+        lock(&self.state).left.frames.charge(of_frames(self.rate), count, PAUSE, now)
     }
 
     /// How long it has still to wait.
     fn debt(&self, now: Instant) -> Duration {
-        let mut state = lock(&self.state);
-        let events = state.events.until_next(self.rate, now);
-        events.max(state.frames.charge(self.rate.times(FRAMES), 0, PAUSE, now))
+        let state = lock(&self.state);
+        let events = state.left.events.until_next(self.rate, now);
+        events.max(state.left.frames.owed(of_frames(self.rate), now))
+    }
+
+    fn left(&self) -> Left {
+        lock(&self.state).left
     }
 
     /// Whether it is read no further just now.
@@ -89,9 +113,19 @@ impl Link {
         let (verdict, wait) = ticket.pace.event(Instant::now());
         if verdict != Verdict::Take {
             ticket.turn_away("messages_per_second");
+            ticket.pace.owes.store(true, Release);
         }
-        self.pause(wait);
+        if wait >= DEEP {
+            self.pause(wait);
+        }
         verdict
+    }
+
+    /// There is nothing more to read of this client just now: it waits for what was refused.
+    pub(super) fn drained(self: &Arc<Self>) {
+        if let Some(ticket) = self.ticket.get().filter(|ticket| ticket.pace.owes.swap(false, AcqRel)) {
+            self.pause(ticket.pace.debt(Instant::now()));
+        }
     }
 
     /// The rate that an event was refused by.
@@ -114,6 +148,7 @@ impl Link {
         if wait.is_zero() || ticket.pace.paused.swap(true, AcqRel) {
             return;
         }
+        ticket.note(ticket.pace.left());
         tokio::spawn(pay(Arc::downgrade(self), wait));
     }
 }
@@ -135,24 +170,28 @@ async fn pay(link: Weak<Link>, mut wait: Duration) {
 mod tests {
     use super::*;
 
+    fn pace(per_second: u32, burst: u32) -> (Pace, Instant) {
+        (Pace::new(Rate { per_second, burst }, Left::default()), Instant::now())
+    }
+
     #[test]
     fn told_once_and_again_after_a_rest() {
-        let (pace, start) = (Pace::new(Rate { per_second: 10, burst: 3 }), Instant::now());
+        let (pace, start) = pace(10, 3);
         let judge = |ms| pace.event(start + Duration::from_millis(ms)).0;
         assert!([judge(0), judge(0), judge(0)].iter().all(|verdict| *verdict == Verdict::Take));
         assert_eq!(judge(0), Verdict::Refuse { tell: true });
-        assert_eq!(judge(0), Verdict::Refuse { tell: false });
-        // Two were refused and are paid for before the next is taken.
-        assert_eq!(judge(250), Verdict::Refuse { tell: false });
-        assert!([judge(500), judge(500)].iter().all(|verdict| *verdict == Verdict::Take));
-        assert_eq!(judge(500), Verdict::Refuse { tell: false });
+        assert!((0..2).all(|_| judge(0) == Verdict::Refuse { tell: false }));
+        // Three were refused, and cost as much as one.
+        assert_eq!(judge(190), Verdict::Refuse { tell: false });
+        assert_eq!(judge(240), Verdict::Take);
+        assert_eq!(judge(240), Verdict::Refuse { tell: false });
         assert!((0..3).all(|_| judge(2000) == Verdict::Take));
         assert_eq!(judge(2000), Verdict::Refuse { tell: true });
     }
 
     #[test]
     fn who_speaks_again_as_soon_as_it_is_read_is_taken() {
-        let (pace, mut now) = (Pace::new(Rate { per_second: 20, burst: 50 }), Instant::now());
+        let (pace, mut now) = pace(20, 50);
         while pace.event(now).0 == Verdict::Take {}
         let (_, wait) = pace.event(now);
         now += wait;
@@ -160,9 +199,47 @@ mod tests {
         assert_eq!(pace.event(now).0, Verdict::Take);
     }
 
+    /// What is taken of a client, in events a second, that speaks evenly and so many times as fast as it may: of the
+    /// last ten of twenty seconds, when the burst is over. It is read as the module says: all there is is read, then it
+    /// waits, or it owes too much.
+    fn taken_of(times: f64) -> f64 {
+        let (pace, start) = pace(100, 50);
+        let (mut taken, mut paused, mut owes) = (0, start, false);
+        let spoken = |n: usize| start + Duration::from_secs_f64(n as f64 / (100.0 * times));
+        for n in 0.. {
+            let read = spoken(n).max(paused);
+            let (verdict, wait) = pace.event(read);
+            if read >= start + Duration::from_secs(20) {
+                break;
+            }
+            taken += u32::from(verdict == Verdict::Take && read >= start + Duration::from_secs(10));
+            owes |= verdict != Verdict::Take;
+            if wait >= DEEP || (owes && spoken(n + 1) > read) {
+                (paused, owes) = (read + wait.max(pace.debt(read)), false);
+            }
+        }
+        f64::from(taken) / 10.0
+    }
+
+    #[test]
+    fn a_little_too_fast_loses_little_and_a_flood_nearly_everything() {
+        for (times, least, most) in [
+            (0.9, 89.0, 91.0),
+            (1.0, 99.0, 101.0),
+            (1.1, 94.0, 97.0),
+            (1.5, 74.0, 78.0),
+            (2.0, 49.0, 53.0),
+            (10.0, 1.0, 5.0),
+            (1000.0, 1.0, 5.0),
+        ] {
+            let taken = taken_of(times);
+            assert!((least..=most).contains(&taken), "{times} times as fast: {taken} a second");
+        }
+    }
+
     #[test]
     fn a_flood_is_paused_for_a_bounded_time() {
-        let (pace, now) = (Pace::new(Rate { per_second: 10, burst: 10 }), Instant::now());
+        let (pace, now) = pace(10, 10);
         assert_eq!(pace.frames(40, now), Duration::ZERO);
         assert_eq!(pace.frames(40, now), Duration::from_secs(1));
         assert_eq!(pace.frames(1_000_000, now), PAUSE);

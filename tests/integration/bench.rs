@@ -37,7 +37,9 @@ fn number(report: &Value, path: &str) -> u64 {
 
 /// A server that speaks this profile, with its URL and the pid of its process.
 fn server(profile: &str) -> (Supervisor, String, String) {
-    let supervisor = Supervisor::start(&format!("profile = \"{profile}\""));
+    // Few who speak as fast as they can: more than a client may.
+    let limits = "[limits]\nmessages_per_second = 0\nroom_messages_per_second = 0";
+    let supervisor = Supervisor::start(&format!("profile = \"{profile}\"\n{limits}"));
     let (url, pid) = (format!("http://127.0.0.1:{}", supervisor.port), supervisor.child().to_string());
     (supervisor, url, pid)
 }

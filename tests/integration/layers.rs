@@ -48,6 +48,7 @@ fn the_rules_know_no_runtime_no_socket_and_no_clock() {
         "top/model",
         "top/view",
         "server/recovery/offset",
+        "server/debts",
         "server/handover/phases",
         "bench/compare",
         "bench/mark",

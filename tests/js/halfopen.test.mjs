@@ -72,7 +72,7 @@ function inside() {
   }
 
   test("a flood into a connection that is gone holds up nobody, and all of it is there on the return", async (t) => {
-    const server = await supervise(t, "web", KEYS, "[limits]\nmax_queue = 128\n");
+    const server = await supervise(t, "web", KEYS, "[limits]\nmax_queue = 128\nmessages_per_second = 0\n");
     const [near, far] = await pair(t, server, from("127.0.8.2"));
     lose("127.0.8.2");
     const text = "x".repeat(4096);

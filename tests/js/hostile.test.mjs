@@ -6,7 +6,7 @@ import net from "node:net";
 import { test } from "node:test";
 import { deflateRawSync } from "node:zlib";
 import { WebSocket } from "ws";
-import { ask, connect, hear, serve, soon, until } from "./helpers.mjs";
+import { CLIENTS, ask, connect, hear, serve, soon, until } from "./helpers.mjs";
 
 async function alive(t, server) {
   const socket = await connect(t, server, { name: "n", room: "alive" });
@@ -95,7 +95,7 @@ test("events without payload, unknown events and unspeakable payloads get an ans
 });
 
 test("ten thousand rooms", async (t) => {
-  const server = await serve(t, "react", "[limits]\nmax_rooms_per_socket = 10000\n");
+  const server = await serve(t, "react", "[limits]\nmax_rooms_per_socket = 10000\nmessages_per_second = 0\n");
   const socket = await connect(t, server, {});
   const answers = await Promise.all(Array.from({ length: 10_000 }, (_, idx) => ask(socket, "join_room", { idx, name: "n", type: 1 })));
   assert.ok(answers.every((answer) => answer.ok));
@@ -248,6 +248,37 @@ test("floods of acknowledgements, namespaces and packets that mean nothing", asy
       await soon("its end", gone);
     }));
   });
+});
+
+test("a flood that comes again and again goes on where it stopped; its neighbours lose no more than the burst", async (t) => {
+  const server = await serve(t, "local", 'trusted_proxies = ["127.0.0.1"]\n[limits]\nexempt = []\nmessages_per_second = 20\nmessage_burst = 200\n');
+  const from = (address, query, client) => connect(t, server, query, client, { extraHeaders: { "x-forwarded-for": address } });
+  const say = (socket, times) => Promise.all(Array.from({ length: times }, () => ask(socket, "chatting", "hello")));
+  for (const [index, client] of CLIENTS.filter(({ label }) => /^4.8 (websocket|polling)$/.test(label)).entries()) {
+    const [room, bad] = [client.label, `192.0.2.${index}`];
+    const witness = await from("198.51.100.1", { name: "witness", room });
+    await ask(witness, "join_room", { type: 1 });
+    const begun = Date.now();
+    const TIMES = 3;
+    for (let n = 0; n < TIMES; n += 1) {
+      const flooder = await from(bad, { name: "flooder", room }, client);
+      for (let m = 0; m < 250; m += 1) flooder.emit("chatting", "flood");
+      await ask(flooder, "chatting", "flood");
+      assert.ok(flooder.heard.some(([event, { reason }]) => event === "chat_error" && /too fast/.test(reason)), client.label);
+      flooder.close();
+    }
+    // Whoever comes from there can say what a page says when it opens; elsewhere all is as it was.
+    const neighbour = await from(bad, { name: "neighbour", room });
+    const stranger = await from(`203.0.113.${index}`, { name: "stranger", room });
+    assert.ok((await say(neighbour, 10)).every(({ ok }) => ok), client.label);
+    assert.ok((await say(stranger, 200)).every(({ ok }) => ok), client.label);
+    const heard = witness.heard.filter(([, body]) => body.msg === "flood").length;
+    const most = 200 + 10 * TIMES + 20 * ((Date.now() - begun) / 1000 + 1);
+    assert.ok(heard >= 200 && heard <= most, `${client.label}: ${heard} of at most ${most}`);
+    [witness, neighbour, stranger].forEach((socket) => socket.close());
+  }
+  await alive(t, server);
+  assert.equal(server.child.exitCode, null);
 });
 
 test("a compressed bomb is not even unpacked", async (t) => {

@@ -7,7 +7,7 @@ const BURST = 5000;
 const RECEIVERS = 100;
 
 test("a burst arrives at every receiver complete and in order", { concurrency: 1 }, async (t) => {
-  const server = await serve(t);
+  const server = await serve(t, "local", "[limits]\nmessages_per_second = 0\n");
   const query = (name) => ({ name, room: "burst" });
   const receivers = await Promise.all(Array.from({ length: RECEIVERS }, async (_, n) => {
     const socket = await connect(t, server, query(`r${n}`), CLIENTS[n % CLIENTS.length]);
@@ -29,7 +29,7 @@ test("a burst arrives at every receiver complete and in order", { concurrency: 1
 });
 
 test("who stops reading is closed with a reason, and costs the others nothing", async (t) => {
-  const server = await serve(t, "local", "[limits]\nmax_queue = 256\n");
+  const server = await serve(t, "local", "[limits]\nmax_queue = 256\nmessages_per_second = 0\n");
   const [reader, deaf, sender] = await Promise.all(["reader", "deaf", "sender"].map((name) => connect(t, server, { name, room: "r" })));
   await ask(reader, "join_room", { type: 1 });
   await ask(deaf, "join_room", { type: 1 });

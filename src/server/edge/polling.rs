@@ -132,6 +132,7 @@ impl Edge {
             self.doors.turn_away("body_timeout");
             return (StatusCode::REQUEST_TIMEOUT, "the body does not come\n").into_response();
         };
+        link.drained();
         *lock(&polling.leave.last_post) = Some(Instant::now());
         if reply.status().is_success() && lock(&closing).is_seen() {
             link.close();

@@ -231,7 +231,11 @@ impl AsyncRead for EdgeStream {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        ready!(me.read(cx, buf))?;
+        let Poll::Ready(read) = me.read(cx, buf) else {
+            me.link.drained();
+            return Poll::Pending;
+        };
+        read?;
         me.follow(cx, &buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
