@@ -3,11 +3,14 @@
 use std::{
     fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,9 +29,25 @@ pub(crate) fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port that is free now. Children are given fixed ports, so that they keep them over restarts.
+/// Below those that the kernel gives to whoever connects: a connection of another test could have one of them at the
+/// very moment at which it is needed.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// A port of this test's own, until all tests have ended. Children are given fixed ports, so that they keep them over
+/// restarts.
+///
+/// Who holds the UDP port of that number has taken it; so do the tests in JavaScript.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static TAKEN: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
+    let mut taken = TAKEN.lock().unwrap();
+    let first = std::process::id() as usize * 100 + taken.len();
+    let free = PORTS.cycle().skip(first % PORTS.len()).take(PORTS.len()).find_map(|port| {
+        let held = UdpSocket::bind(("127.0.0.1", port)).ok()?;
+        TcpListener::bind(("0.0.0.0", port)).is_ok().then_some((port, held))
+    });
+    let (port, held) = free.expect("no port is free");
+    taken.push(held);
+    port
 }
 
 /// Runs the program to its end.

@@ -1,6 +1,7 @@
 // The real program, and real clients of both generations.
 import { spawn, execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -100,14 +101,32 @@ export async function supervise(t, profile = "local", keys = "", extra = "") {
   return server;
 }
 
-export function freePort() {
-  return new Promise((done) => {
-    const probe = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = probe.address();
-      probe.close(() => done(port));
-    });
-  });
+/**
+ * A port of this file's own, until its tests have ended. It is below those that the kernel gives to whoever connects: a
+ * connection of another test could have one of them at the very moment at which it is needed. Who holds the UDP port of
+ * that number has taken it; so do the tests in Rust.
+ */
+export async function freePort() {
+  const [lowest, count] = [10_000, 22_000];
+  for (let tried = 0; tried < count; tried++) {
+    const port = lowest + ((process.pid * 100 + nextPort++) % count);
+    const held = createSocket("udp4").unref();
+    const has = (emitter) => new Promise((done) => emitter.once("listening", () => done(true)).once("error", () => done(false)));
+    const isOurs = has(held);
+    held.bind({ port, address: "127.0.0.1", exclusive: true });
+    if (!(await isOurs)) continue;
+    const probe = createServer();
+    const isFree = has(probe);
+    probe.listen(port, "0.0.0.0");
+    if (await isFree) {
+      await new Promise((closed) => probe.close(closed));
+      return port;
+    }
+    held.close();
+  }
+  throw new Error("no port is free");
 }
+let nextPort = 0;
 
 /** A connected client; it keeps what it hears in `heard`. */
 export async function connect(t, server, query, { library, transports } = FIRST, options = {}) {
