@@ -19,10 +19,10 @@
 //!   an argument. A test scans the sources and holds this.
 //! - Each foreign crate has one home: clap in `cli`, notify in `supervisor::watch`, sysinfo in
 //!   `supervisor::memory`, croner in `supervisor::cron`, ratatui in `top`, socketioxide in `server`, rusqlite in `server::recovery`,
-//!   landlock in `server::sandbox`.
+//!   landlock in `server::sandbox`, libc in `heap`.
 //! - Nothing is sent or acknowledged before it is in the journal; the journal never stops the chat.
 //! - Every queue is bounded and says what happens when it is full. No message is dropped in silence.
-//! - No unsafe code.
+//! - No unsafe code, but for one call, in `heap`.
 
 mod bench;
 mod certificate;
@@ -34,6 +34,7 @@ mod config;
 mod control;
 mod error;
 mod frames;
+mod heap;
 mod listen;
 mod migrate;
 mod owner;

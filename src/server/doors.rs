@@ -6,6 +6,7 @@
 
 use super::{
     debts::{Debts, Left},
+    ebb,
     link::lock,
     pace::{self, Pace},
     source::contains,
@@ -23,6 +24,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Instant,
 };
+use tokio::sync::Notify;
 
 /// Connections for each session that is allowed: two polling requests, the upgrade, and one that is just ending.
 const CONNECTIONS: usize = 4;
@@ -38,6 +40,8 @@ pub(super) struct Doors {
     stats: Arc<Stats>,
     inside: Mutex<Inside>,
     debts: Mutex<Debts<IpAddr>>,
+    /// Told when a crowd has left.
+    ebbed: Notify,
 }
 
 #[derive(Default)]
@@ -47,6 +51,26 @@ struct Inside {
     of_address: HashMap<IpAddr, usize>,
     connections_of: HashMap<IpAddr, usize>,
     under_name: HashMap<Arc<str>, usize>,
+    most: ebb::Mark,
+}
+
+impl Inside {
+    fn all(&self) -> usize {
+        self.sessions + self.connections
+    }
+
+    fn add_session(&mut self, address: IpAddr, name: Option<&Arc<str>>) {
+        self.sessions += 1;
+        add(&mut self.of_address, address);
+        name.into_iter().for_each(|name| add(&mut self.under_name, name.clone()));
+        self.most.rise(self.all());
+    }
+
+    fn add_connection(&mut self, address: IpAddr) {
+        self.connections += 1;
+        add(&mut self.connections_of, address);
+        self.most.rise(self.all());
+    }
 }
 
 /// Why somebody is not let in.
@@ -94,7 +118,8 @@ impl Doors {
     /// Nobody is inside yet.
     pub(super) fn new(limits: Limits, exempt: Vec<IpNet>, proven: bool, stats: Arc<Stats>) -> Arc<Self> {
         let debts = Mutex::new(Debts::new(limits.messages, pace::of_frames(limits.messages)));
-        Arc::new(Self { limits, exempt, proven, stats, inside: Mutex::default(), debts })
+        let (inside, ebbed) = Default::default();
+        Arc::new(Self { limits, exempt, proven, stats, inside, debts, ebbed })
     }
 
     /// Lets a session in.
@@ -116,9 +141,7 @@ impl Doors {
             } else if reached(named, limits.max_connections_per_name) {
                 Some(Full::Name(named))
             } else {
-                inside.sessions += 1;
-                add(&mut inside.of_address, key);
-                name.iter().for_each(|name| add(&mut inside.under_name, name.clone()));
+                inside.add_session(key, name.as_ref());
                 None
             }
         };
@@ -139,10 +162,7 @@ impl Doors {
     pub(super) fn board(self: &Arc<Self>, address: IpAddr, name: Option<&Arc<str>>) -> Ticket {
         let (exempt, address) = (!self.counts(address), key(address));
         let name = name.filter(|_| self.limits.max_connections_per_name > 0).cloned();
-        let mut inside = lock(&self.inside);
-        inside.sessions += 1;
-        add(&mut inside.of_address, address);
-        name.iter().for_each(|name| add(&mut inside.under_name, name.clone()));
+        lock(&self.inside).add_session(address, name.as_ref());
         let pace = Pace::new(self.limits.messages, Left::default());
         Ticket { doors: self.clone(), address, exempt, name: Mutex::new(name), pace }
     }
@@ -150,9 +170,7 @@ impl Doors {
     /// Counts a connection that was accepted by another process.
     pub(super) fn carry_on(self: &Arc<Self>, peer: IpAddr) -> Pass {
         let address = key(peer);
-        let mut inside = lock(&self.inside);
-        inside.connections += 1;
-        add(&mut inside.connections_of, address);
+        lock(&self.inside).add_connection(address);
         Pass { doors: self.clone(), address }
     }
 
@@ -182,8 +200,7 @@ impl Doors {
             } else if reached(of(&inside.connections_of, &key), most(own)) {
                 Some(Full::Address(of(&inside.connections_of, &key)))
             } else {
-                inside.connections += 1;
-                add(&mut inside.connections_of, key);
+                inside.add_connection(key);
                 None
             }
         };
@@ -199,6 +216,29 @@ impl Doors {
     /// Counts that somebody was refused something.
     pub(super) fn turn_away(&self, why: &'static str) {
         self.stats.turn_away(why);
+    }
+
+    /// Waits until a crowd has left.
+    pub(super) async fn ebb(&self) {
+        self.ebbed.notified().await;
+    }
+
+    /// Whether it has not come back since; then this counts as all there ever were.
+    pub(super) fn settle(&self) -> bool {
+        let mut inside = lock(&self.inside);
+        let all = inside.all();
+        let has_ebbed = inside.most.has_ebbed(all);
+        if has_ebbed {
+            inside.most.settle(all);
+        }
+        has_ebbed
+    }
+
+    /// Somebody has left.
+    fn left(&self, inside: &Inside) {
+        if inside.most.has_ebbed(inside.all()) {
+            self.ebbed.notify_one();
+        }
     }
 
     fn counts(&self, address: IpAddr) -> bool {
@@ -268,6 +308,7 @@ impl Drop for Ticket {
         inside.sessions -= 1;
         less(&mut inside.of_address, &self.address);
         lock(&self.name).iter().for_each(|name| less(&mut inside.under_name, name));
+        self.doors.left(&inside);
     }
 }
 
@@ -276,6 +317,7 @@ impl Drop for Pass {
         let mut inside = lock(&self.doors.inside);
         inside.connections -= 1;
         less(&mut inside.connections_of, &self.address);
+        self.doors.left(&inside);
     }
 }
 

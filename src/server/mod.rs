@@ -22,6 +22,7 @@ mod cors;
 mod debts;
 mod delivery;
 mod doors;
+mod ebb;
 mod edge;
 mod handover;
 mod http;
@@ -195,6 +196,7 @@ async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened)
     let stats = Arc::new(Stats::new());
     let (limits, exempt) = (settings.server.limits, settings.server.exempt.clone());
     let doors = Doors::new(limits, exempt, auth.is_some(), stats.clone());
+    tokio::spawn(ebb::run(doors.clone(), settings.server.recovery.window));
     let (io, edge, inbox) = engine(&settings, &stats, &doors, auth.clone(), taken.as_ref())?;
     let newcomers = taken.as_mut().map(Taken::newcomers).unwrap_or_default();
     if let Some(taken) = taken {
