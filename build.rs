@@ -37,6 +37,9 @@ fn run() -> Result<(), String> {
 
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
     println!("cargo::rustc-env=CHATCTL_BUILT={}", built());
+    if packs_relocations() {
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
+    }
 
     let dist = install(&web, &out.join("npm"))?;
     let mut files = Vec::new();
@@ -63,6 +66,21 @@ fn run() -> Result<(), String> {
 fn built() -> String {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()).to_string();
     env::var("SOURCE_DATE_EPOCH").unwrap_or_else(|_| now())
+}
+
+/// Whether the program may keep the list of its own addresses as a bitmap (DT_RELR), 0.6 MB smaller: the loader knows
+/// it since glibc 2.36, and a program that is built for an older one runs without.
+fn packs_relocations() -> bool {
+    let target = |what: &str| env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
+    if env::var("HOST") != env::var("TARGET") || target("OS") != "linux" || target("ENV") != "gnu" {
+        return false;
+    }
+    let said = Command::new("getconf").arg("GNU_LIBC_VERSION").stdin(Stdio::null()).output();
+    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    let version = said.trim().strip_prefix("glibc ").and_then(|version| version.split_once('.'));
+    version
+        .and_then(|(major, minor)| Some((major.parse::<u32>().ok()?, minor.parse::<u32>().ok()?)))
+        .is_some_and(|version| version >= (2, 36))
 }
 
 /// Has npm install the client into `folder`, and gives the folder of its builds.

@@ -6,7 +6,10 @@
 /// Gives every free page back to the system. Everybody who allocates meanwhile may have to wait, for some ten
 /// milliseconds after a crowd: it is for the time after one, and for a thread that nobody waits for.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-#[expect(unsafe_code, reason = "glibc has nothing else to ask it by, and no crate that is well kept wraps it")]
+#[expect(
+    unsafe_code,
+    reason = "glibc has nothing else to ask it by, and no crate that is well kept wraps it"
+)]
 pub(crate) fn give_back() {
     // SAFETY: it takes no pointer, and may be called by any thread at any time (malloc_trim(3): MT-Safe).
     unsafe {
