@@ -4,11 +4,12 @@
 
 pub mod hostile;
 
-pub use crate::server::workbench::{Journal, Room, client_frames, outgoing_packets};
+pub use crate::server::workbench::{Journal, Room, client_frames};
 
 use crate::{
     chat::{Caller, Chat, Effect, Given, Identity, Kind, Now, WallTime, parse},
     config::{Limits, Profile},
+    server::workbench::{Receiver, encode},
 };
 use std::time::Instant;
 
@@ -17,6 +18,7 @@ use std::time::Instant;
 pub struct Rules {
     chat: Chat,
     speaker: Identity,
+    receiver: Receiver,
     now: Now,
 }
 
@@ -32,16 +34,16 @@ impl Rules {
         }
         let speaker = Identity { name: Given::new("kim", 256), room: Given::new("room", 256) };
         let now = Now { at: Instant::now(), wall: WallTime { hour: 15, minute: 4 } };
-        Self { chat, speaker, now }
+        Self { chat, speaker, receiver: Receiver::default(), now }
     }
 
-    /// Reads an event as it comes in, judges it, and renders what goes out. Gives the bytes of that; `None`: refused.
+    /// Reads an event as it comes in, judges it, and encodes what goes out. Gives the bytes of that; `None`: refused.
     pub fn judge(&mut self, text: &str) -> Option<usize> {
         let (name, payload) = parse(text, Vec::new()).ok()?;
         let caller = Caller { said: &self.speaker, rights: None };
         let effects = self.chat.handle(0, caller, Kind::named(&name)?, &payload.ok()?, self.now).ok()?;
         let size = |effect: &Effect| match effect {
-            Effect::Say(_, _, body) | Effect::Tell(_, _, body) => body.size(),
+            Effect::Say(_, event, body) | Effect::Tell(_, event, body) => encode(event, body, &self.receiver),
             _ => 0,
         };
         Some(effects.iter().map(size).sum())

@@ -174,16 +174,15 @@ impl Sequencer {
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         let mut batch = Vec::with_capacity(BATCH);
         while self.wait(commands, &mut batch) {
-            self.step(commands, &mut batch);
+            self.step(commands, &mut batch, Instant::now());
         }
     }
 
     /// Deals with the batch, and what else has come meanwhile: judges it, keeps what follows, and then sends it.
-    pub(super) fn step(&mut self, commands: &Receiver<Command>, batch: &mut Vec<Command>) {
+    pub(super) fn step(&mut self, commands: &Receiver<Command>, batch: &mut Vec<Command>, now: Instant) {
         while let Some(command) = (batch.len() < BATCH).then(|| commands.try_recv().ok()).flatten() {
             batch.push(command);
         }
-        let now = Instant::now();
         if !self.closing {
             self.guarded(|me| me.tick(now));
         }

@@ -4,10 +4,11 @@
 pub(crate) mod hostile;
 
 use super::{
-    edge::{client_frames::ClientFrames, frames::Outgoing},
+    edge::client_frames::ClientFrames,
     engine_builder,
     link::Link,
     outbox::Bounds,
+    packet::Packet,
     recovery::Recovery,
     sequencer::{self, Command, Event, Inbox, Sequencer},
     socket,
@@ -22,7 +23,7 @@ use std::{
     collections::HashMap,
     fmt,
     path::Path,
-    sync::{Arc, atomic::Ordering::Relaxed, mpsc::Receiver},
+    sync::{Arc, atomic::Ordering::Relaxed, mpsc},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -33,10 +34,24 @@ use tokio::{
 };
 use tower_service::Service;
 
-/// Counts the packets in a run of frames as a server writes it.
-#[must_use]
-pub fn outgoing_packets(run: &[u8]) -> u64 {
-    Outgoing::default().count(run)
+/// Encodes what is said, as everybody with a WebSocket gets it; so many bytes.
+pub(crate) fn encode(event: &str, body: &Body, receiver: &Receiver) -> usize {
+    Packet::new(event, body, Some("0123456789ab-123456")).frames(&receiver.0).len()
+}
+
+/// One of them.
+pub(crate) struct Receiver(Arc<Link>);
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").finish_non_exhaustive()
+    }
+}
+
+impl Default for Receiver {
+    fn default() -> Self {
+        Self(Link::new(Identity::default(), false, None, Arc::default()))
+    }
 }
 
 /// Follows frames as a client writes them, in reads of so many bytes; whether there was a pong.
@@ -81,16 +96,16 @@ impl Journal {
         settings.recovery.max_messages = messages as u64;
         let body = Body::refusal("chatting", &"as long as people write ".repeat(4));
         let mut journal = Self { recovery: recovery(&settings, dir.path()), body, _dir: dir };
-        journal.batch(messages);
+        journal.batch(messages, Instant::now());
         journal
     }
 
     /// Keeps so many with one commit.
-    pub fn batch(&mut self, messages: usize) {
+    pub fn batch(&mut self, messages: usize, now: Instant) {
         for _ in 0..messages {
             self.recovery.record(&"room".into(), "chatting", &self.body);
         }
-        self.recovery.commit(Instant::now());
+        self.recovery.commit(now);
         assert!(self.recovery.stats().trouble.is_none());
     }
 }
@@ -103,7 +118,7 @@ const CONNECT: &[u8] = b"\x81\x82\0\0\0\x0040";
 /// One room with everything between its members and the sequencer but the edge and the network.
 pub struct Room {
     sequencer: Sequencer,
-    commands: Receiver<Command>,
+    commands: mpsc::Receiver<Command>,
     inbox: Inbox,
     stats: Arc<Stats>,
     members: Vec<(Arc<Link>, DuplexStream)>,
@@ -138,7 +153,7 @@ impl Room {
         let mut room = Self { sequencer, commands, inbox, stats, members: Vec::new(), runtime, _dir: dir };
         (0..members).for_each(|_| room.connect(&engine));
         room.queue(r#"["join_room",{"type":1}]"#, members);
-        room.step();
+        room.step(Instant::now());
         room
     }
 
@@ -156,7 +171,7 @@ impl Room {
         });
         while self.stats.connections.load(Relaxed) as usize == self.members.len() {
             self.runtime.block_on(yield_now());
-            self.step();
+            self.step(Instant::now());
         }
         link.seen_connect();
         self.members.push((link, ours));
@@ -172,9 +187,9 @@ impl Room {
     }
 
     /// The sequencer deals with what is queued: judges it, keeps it, and queues what follows for each member.
-    pub fn step(&mut self) {
+    pub fn step(&mut self, now: Instant) {
         let _context = self.runtime.enter();
-        self.sequencer.step(&self.commands, &mut Vec::new());
+        self.sequencer.step(&self.commands, &mut Vec::new(), now);
     }
 
     /// What is there for the members leaves; so many bytes.

@@ -100,7 +100,7 @@ enum How {
 use How::{Ends, GoesOn, Not};
 
 /// Every command the README names, but pm2's.
-const COMMANDS: [(&str, How); 44] = [
+const COMMANDS: [(&str, How); 45] = [
     ("chatctl init", Ends("empty")),
     ("chatctl schema", Ends("empty")),
     ("openssl rand -hex 32", Ends("empty")),
@@ -162,13 +162,17 @@ const COMMANDS: [(&str, How); 44] = [
         "CHATCTL_HANDOVERS=100 node --test handover.test.mjs",
         Not("takes minutes; tests/run.sh runs it with fewer handovers"),
     ),
+    (
+        "cargo bench --locked --features workbench --bench hot -- budget",
+        Not("takes minutes, and valgrind: .ci/run runs it"),
+    ),
     ("cargo build --release --locked && node bench/handover.mjs", Not("takes minutes, and a release build")),
 ];
 
 /// Those in blocks line by line, and those in sentences.
 fn commands() -> Vec<String> {
     let programs =
-        ["chatctl", "curl", "openssl", "chgrp", "docker", "./install.sh", "tests/run.sh", ".ci/run"];
+        ["cargo", "chatctl", "curl", "openssl", "chgrp", "docker", "./install.sh", "tests/run.sh", ".ci/run"];
     let mut commands = Vec::new();
     for (part, _) in parts(&file("README.md")) {
         if part.kind.contains("\"sh\"") {
@@ -177,7 +181,7 @@ fn commands() -> Vec<String> {
         }
         let is_command = |span: &&String| {
             span.split_once(' ').is_some_and(|(program, _)| programs.contains(&program))
-                || programs[5..].contains(&span.as_str())
+                || programs[6..].contains(&span.as_str())
         };
         commands.extend(part.spans.iter().filter(is_command).cloned());
     }

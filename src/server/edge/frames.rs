@@ -20,13 +20,13 @@ pub(super) fn attachments(packet: &[u8]) -> u32 {
 
 /// Counts the packets that have gone by whole, in runs of frames that may come between a packet and its attachments.
 #[derive(Debug, Default)]
-pub(in crate::server) struct Outgoing {
+pub(super) struct Outgoing {
     attachments: u32,
 }
 
 impl Outgoing {
     /// Counts those that this run completes.
-    pub(in crate::server) fn count(&mut self, run: &[u8]) -> u64 {
+    pub(super) fn count(&mut self, run: &[u8]) -> u64 {
         let mut packets = 0;
         for frame in Frames(run) {
             if frame.is_text() && counts(frame.payload) {
