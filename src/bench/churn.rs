@@ -8,30 +8,15 @@ use super::{
     tally::{Tally, Times},
     timer::Timer,
 };
-use crate::supervisor::http;
-use ::http::{Request, StatusCode};
-use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::{cell::Cell, rc::Rc, time::Duration};
 use tokio::task::JoinSet;
 
-/// What Engine.IO's clients send.
-const TEXT: &str = "text/plain;charset=UTF-8";
 /// A server may take so long to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
 /// And the last ones so long on their way in.
 const LAST: Duration = Duration::from_secs(10);
-
-/// How somebody comes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Transport {
-    /// A WebSocket from the first byte.
-    Websocket,
-    /// HTTP requests.
-    Polling,
-}
 
 /// How much is asked for.
 #[derive(Debug, Serialize)]
@@ -40,7 +25,6 @@ pub(crate) struct Churn {
     pub(crate) clients: u32,
     /// People who come in a second; `None`: the next one when one has gone.
     pub(crate) rate: Option<f64>,
-    pub(crate) transport: Transport,
     /// s before it is measured.
     #[serde(serialize_with = "report::seconds")]
     pub(crate) warmup: Duration,
@@ -54,17 +38,15 @@ struct Queue {
     next: Cell<u32>,
     begin: u64,
     rate: Option<f64>,
-    transport: Transport,
 }
 
 /// See the module.
 pub(super) async fn run(run: &Rc<Run>, churn: &Churn) -> Result<Report> {
     let idle = run.usage()?;
     // The first one finds out whether anybody is let in.
-    visit(run, 0, churn.transport, run.now()).await?;
+    visit(run, 0, run.now()).await?;
     run.speaks.set(true);
-    let queue =
-        Rc::new(Queue { next: Cell::new(1), begin: run.now(), rate: churn.rate, transport: churn.transport });
+    let queue = Rc::new(Queue { next: Cell::new(1), begin: run.now(), rate: churn.rate });
     let mut guests = JoinSet::new();
     for _ in 0..churn.clients {
         guests.spawn_local(one_by_one(run.clone(), queue.clone()));
@@ -101,7 +83,7 @@ async fn one_by_one(run: Rc<Run>, queue: Rc<Queue>) -> Result<()> {
         if due > now {
             timer.wait(Duration::from_nanos(due - now)).await?;
         }
-        if let Err(why) = visit(&run, number, queue.transport, due).await {
+        if let Err(why) = visit(&run, number, due).await {
             run.tally.borrow_mut().trouble(format_args!("{why:#}"));
         }
     }
@@ -109,44 +91,10 @@ async fn one_by_one(run: Rc<Run>, queue: Rc<Queue>) -> Result<()> {
 }
 
 /// Comes in, and goes.
-async fn visit(run: &Run, number: u32, transport: Transport, due: u64) -> Result<()> {
-    match transport {
-        Transport::Websocket => {
-            let opened = Connection::open(run, &run.identity(number, 0), None).await?;
-            run.tally.borrow_mut().entered(due, run.now());
-            opened.connection.leave();
-            let end = async { while opened.connection.receive(&run.scratch, |_, _| {}).await.is_ok() {} };
-            tokio::time::timeout(GOODBYE, end).await.context("the server does not let go of who has left")
-        }
-        Transport::Polling => poll(run, number, due).await,
-    }
-}
-
-/// The same by HTTP (Engine.IO protocol v4, "HTTP long-polling").
-async fn poll(run: &Run, number: u32, due: u64) -> Result<()> {
-    let path = format!("{}&transport=polling", run.target.path);
-    let mut http = http::Connection::over(run.target.dial().await?).await?;
-    let mut ask = async |request: ::http::request::Builder, body: &'static [u8]| {
-        let (status, body) = http.exchange(request, TEXT, Bytes::from_static(body)).await?;
-        ensure!(status == StatusCode::OK, "it was answered with {status}");
-        Ok(body)
-    };
-    let opened = ask(Request::get(format!("{path}{}", run.identity(number, 0).query())), b"").await?;
-    let opened = opened.strip_prefix(b"0").context("it is not what an Engine.IO server answers")?;
-    let session: serde_json::Value = serde_json::from_slice(opened)?;
-    let path = format!("{path}&sid={}", session["sid"].as_str().context("it names no session")?);
-    ask(Request::post(&path), b"40").await?;
-    // Packets are separated by 0x1e, and the first heartbeat may come before the answer.
-    let mut is_in = false;
-    while !is_in {
-        for packet in ask(Request::get(&path), b"").await?.split(|byte| *byte == 0x1e) {
-            match packet {
-                [b'4', b'0', ..] => is_in = true,
-                b"2" => drop(ask(Request::post(&path), b"3").await?),
-                other => bail!("the server did not let it in: {}", String::from_utf8_lossy(other)),
-            }
-        }
-    }
+async fn visit(run: &Run, number: u32, due: u64) -> Result<()> {
+    let opened = Connection::open(run, &run.identity(number, 0), None).await?;
     run.tally.borrow_mut().entered(due, run.now());
-    ask(Request::post(&path), b"41\x1e1").await.map(drop)
+    opened.connection.leave();
+    let end = async { while opened.connection.receive(&run.scratch, |_, _| {}).await.is_ok() {} };
+    tokio::time::timeout(GOODBYE, end).await.context("the server does not let go of who has left")
 }

@@ -1,18 +1,21 @@
-//! One connection: a WebSocket, Engine.IO 4 on it, Socket.IO 5 on that (their protocol documents, "WebSocket only").
+//! One connection of a client: Engine.IO 4 over either transport, and Socket.IO 5 on that (their protocol documents).
+
+mod polling;
+mod websocket;
 
 use super::{
     run::{Run, Scratch},
-    talk::{self, CLOSE, Identity, PONG, TEXT},
-    target::Target,
+    talk::Identity,
 };
-use crate::frames::Frames;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
+use polling::Polling;
+use serde::Serialize;
 use std::{
-    cell::{Cell, RefCell},
     io,
+    rc::Rc,
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
+use websocket::WebSocket;
 
 /// The longest that coming in may take.
 const ENTRY: Duration = Duration::from_secs(30);
@@ -21,22 +24,37 @@ const MAX_UNSENT: usize = 1 << 20;
 /// A packet larger than this is no packet.
 const MAX_PACKET: usize = 64 << 20;
 
+/// What carries the packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Transport {
+    /// A WebSocket from the first byte.
+    Websocket,
+    /// HTTP requests.
+    Polling,
+}
+
+impl Transport {
+    /// Connections of TCP that one client has.
+    pub(super) fn connections(self) -> u32 {
+        match self {
+            Self::Websocket => 1,
+            // What it asks waits for an answer, while it says something.
+            Self::Polling => 2,
+        }
+    }
+}
+
 /// See the module.
-#[derive(Debug)]
-pub(super) struct Connection {
-    stream: TcpStream,
-    /// Whether the answer to the upgrade has been read.
-    upgraded: Cell<bool>,
-    /// The beginning of a frame.
-    unread: RefCell<Vec<u8>>,
-    unsent: RefCell<Vec<u8>>,
+pub(super) enum Connection {
+    WebSocket(WebSocket),
+    Polling(Rc<Polling>),
 }
 
 /// A packet that came with the answer to CONNECT, and when.
 type Early = (Vec<u8>, Instant);
 
 /// One who is in.
-#[derive(Debug)]
 pub(super) struct Opened {
     pub(super) connection: Connection,
     /// The private id of its session, where the server has such.
@@ -44,7 +62,7 @@ pub(super) struct Opened {
     pub(super) early: Vec<Early>,
 }
 
-/// What became of a frame.
+/// What became of a packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     /// It is on its way.
@@ -64,8 +82,11 @@ impl Connection {
     /// The server is not there, does not want it, speaks something else, or takes too long.
     pub(super) async fn open(run: &Run, who: &Identity, claim: Option<(&str, &str)>) -> Result<Opened> {
         let entering = async {
-            let connection = Self::dial(&run.target).await?;
-            let (pid, early) = connection.enter(run, who, claim).await?;
+            let connection = match run.against.transport {
+                Transport::Websocket => Self::WebSocket(WebSocket::dial(&run.target, who).await?),
+                Transport::Polling => Self::Polling(Rc::new(Polling::dial(&run.target, who).await?)),
+            };
+            let (pid, early) = connection.enter(run, claim).await?;
             anyhow::Ok(Opened { connection, pid, early })
         };
         tokio::time::timeout(ENTRY, entering)
@@ -73,28 +94,8 @@ impl Connection {
             .with_context(|| format!("not connected within {ENTRY:?}"))?
     }
 
-    async fn dial(target: &Target) -> Result<Self> {
-        let stream = target.dial().await?;
-        let (unread, unsent) = (RefCell::default(), RefCell::default());
-        Ok(Self { stream, upgraded: Cell::new(false), unread, unsent })
-    }
-
-    async fn enter(
-        &self,
-        run: &Run,
-        who: &Identity,
-        claim: Option<(&str, &str)>,
-    ) -> Result<(Option<String>, Vec<Early>)> {
-        let Target { path, host, .. } = &run.target;
-        let query = who.query();
+    async fn enter(&self, run: &Run, claim: Option<(&str, &str)>) -> Result<(Option<String>, Vec<Early>)> {
         let connect = run.talk.connect(claim);
-        self.send(
-            format!(
-                "GET {path}&transport=websocket{query} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-            )
-            .as_bytes(),
-        );
         let (mut entered, mut refused, mut early) = (None, None, Vec::new());
         while entered.is_none() {
             let hear = |packet: &[u8], at| match packet {
@@ -116,120 +117,43 @@ impl Connection {
     /// # Errors
     /// The connection is at its end, and why.
     pub(super) async fn receive(&self, scratch: &Scratch, each: impl FnMut(&[u8], Instant)) -> Result<()> {
-        loop {
-            self.stream.readable().await?;
-            let mut scratch = scratch.borrow_mut();
-            let mut unread = self.unread.borrow_mut();
-            if unread.len() >= scratch.len() {
-                ensure!(
-                    scratch.len() < MAX_PACKET,
-                    "the server sent a packet of more than {MAX_PACKET} bytes"
-                );
-                let double = 2 * scratch.len();
-                scratch.resize(double, 0);
-            }
-            let (before, free) = scratch.split_at_mut(unread.len());
-            before.copy_from_slice(&unread);
-            match self.stream.try_read(free) {
-                Ok(0) => bail!("the server closed the connection"),
-                Ok(read) => {
-                    let rest = self.walk(&scratch[..unread.len() + read], each)?;
-                    unread.clear();
-                    unread.extend_from_slice(rest);
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
+        match self {
+            Self::WebSocket(socket) => socket.receive(scratch, each).await,
+            Self::Polling(polling) => polling.receive(each).await,
         }
     }
 
-    /// Gives the packets, and what is left over.
-    fn walk<'a>(&self, mut bytes: &'a [u8], mut each: impl FnMut(&[u8], Instant)) -> Result<&'a [u8]> {
-        if !self.upgraded.get() {
-            match upgraded(bytes)? {
-                None => return Ok(bytes),
-                Some(rest) => bytes = rest,
-            }
-            self.upgraded.set(true);
-        }
-        let now = Instant::now();
-        let mut frames = Frames(bytes);
-        for frame in frames.by_ref() {
-            match frame.whole.first().map(|first| (first & 0x80 != 0, first & 0x0f)) {
-                Some((true, TEXT)) if frame.payload == b"2" => drop(self.send(&talk::frame(TEXT, b"3"))),
-                Some((true, TEXT)) if matches!(frame.payload, b"1" | b"41") => {
-                    bail!("the server ended the session")
-                }
-                Some((true, TEXT)) => each(frame.payload, now),
-                Some((true, 9)) => drop(self.send(&talk::frame(PONG, frame.payload))),
-                Some((true, CLOSE)) => bail!("the server closed the WebSocket{}", code(frame.payload)),
-                Some((false, _) | (_, 0)) => {
-                    bail!("the server sends messages in fragments, which is not read here")
-                }
-                // Attachments of binary events, which are nothing to this.
-                _ => {}
-            }
-        }
-        Ok(frames.0)
-    }
-
-    /// Sends a frame, at once where the system takes it.
+    /// Sends a packet, in the frame that [`super::talk`] has put it in.
     pub(super) fn send(&self, frame: &[u8]) -> Sent {
-        let mut unsent = self.unsent.borrow_mut();
-        if !unsent.is_empty() {
-            if unsent.len() + frame.len() > MAX_UNSENT {
-                return Sent::Dropped;
-            }
-            unsent.extend_from_slice(frame);
-            return Sent::Queued;
+        match self {
+            Self::WebSocket(socket) => socket.send(frame),
+            Self::Polling(polling) => polling.send(frame),
         }
-        // A connection that is broken says so where it is read.
-        let sent = self.stream.try_write(frame).unwrap_or(0);
-        if sent == frame.len() {
-            return Sent::Whole;
-        }
-        unsent.extend_from_slice(&frame[sent..]);
-        Sent::Waits
     }
 
     /// Sends what waits.
     pub(super) async fn flush(&self) -> io::Result<()> {
-        while !self.unsent.borrow().is_empty() {
-            self.stream.writable().await?;
-            let mut unsent = self.unsent.borrow_mut();
-            match self.stream.try_write(&unsent) {
-                Ok(sent) => drop(unsent.drain(..sent)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+        match self {
+            Self::WebSocket(socket) => socket.flush().await,
+            Self::Polling(_) => Ok(()), // sees to it by itself
         }
-        Ok(())
     }
 
     /// Breaks off: whoever listens hears the end, and so does the server, without a word.
     pub(super) fn cut(&self) {
-        // One that is broken already need not be.
-        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+        match self {
+            Self::WebSocket(socket) => socket.cut(),
+            Self::Polling(polling) => polling.cut(),
+        }
     }
 
     /// Says goodbye, as a page does that is left.
     pub(super) fn leave(&self) {
-        self.send(&[talk::frame(TEXT, b"41"), talk::frame(CLOSE, &1000u16.to_be_bytes())].concat());
+        match self {
+            Self::WebSocket(socket) => socket.leave(),
+            Self::Polling(polling) => polling.leave(),
+        }
     }
-}
-
-/// What follows the answer to the upgrade; `None`: it is not whole yet.
-fn upgraded(bytes: &[u8]) -> Result<Option<&[u8]>> {
-    let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else { return Ok(None) };
-    let (head, rest) = bytes.split_at(end + 4);
-    if head.starts_with(b"HTTP/1.1 101") {
-        return Ok(Some(rest));
-    }
-    let status =
-        String::from_utf8_lossy(head.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
-    let why = String::from_utf8_lossy(rest).into_owned();
-    bail!("the server does not take WebSockets here: {status} {why}")
 }
 
 /// The private id in a CONNECT reply: `{"sid":..,"pid":..}`.
@@ -239,9 +163,4 @@ fn pid(reply: &[u8]) -> Option<String> {
         pid: Option<String>,
     }
     serde_json::from_slice::<Reply>(reply).ok()?.pid
-}
-
-/// Why a WebSocket was closed (RFC 6455, section 7.4).
-fn code(payload: &[u8]) -> String {
-    payload.first_chunk().map_or_else(String::new, |code| format!(" with code {}", u16::from_be_bytes(*code)))
 }

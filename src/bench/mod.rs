@@ -32,8 +32,9 @@ mod tally;
 mod target;
 mod timer;
 
-pub(crate) use churn::{Churn, Transport};
+pub(crate) use churn::Churn;
 pub(crate) use compare::Comparison;
+pub(crate) use connection::Transport;
 pub(crate) use fanout::Fanout;
 pub(crate) use idle::Idle;
 pub(crate) use jitter::Jitter;

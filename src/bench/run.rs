@@ -1,7 +1,7 @@
 //! One run of the generator: what all of its connections share.
 
 use super::{
-    Scenario,
+    Scenario, Transport,
     process::{self, Usage},
     talk::{Identity, Talk},
     tally::Tally,
@@ -39,6 +39,7 @@ pub(crate) struct Against {
     /// How its events are written.
     #[serde(serialize_with = "name")]
     pub(crate) profile: Profile,
+    pub(crate) transport: Transport,
     /// The name of the event that carries a message.
     pub(crate) event: String,
     /// The name of the one that joins a room; `None`: nobody has to.
@@ -83,8 +84,9 @@ impl Run {
     /// # Errors
     /// There is no server, no such process, or there are not enough descriptors.
     pub(super) fn prepare(against: Against, scenario: &Scenario) -> Result<Self> {
-        allow_files(u64::from(scenario.connections()) + OTHER_FILES)?;
-        let target = Target::find(&against.url, scenario.ports())?;
+        let each = against.transport.connections();
+        allow_files(u64::from(scenario.connections()) * u64::from(each) + OTHER_FILES)?;
+        let target = Target::find(&against.url, scenario.ports().saturating_mul(each))?;
         let began = Instant::now();
         // What runs one after the other, or side by side, is told apart by when and by whom.
         let clock = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();

@@ -117,6 +117,17 @@ impl Template {
     }
 }
 
+/// The packet in a client's frame.
+pub(super) fn packet(frame: &[u8]) -> Vec<u8> {
+    let header = match frame.get(1).map_or(0, |len| len & 0x7f) {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    let masked = frame.iter().skip(header + MASK.len());
+    masked.zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect()
+}
+
 /// A whole frame, as a client sends it.
 pub(super) fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(payload.len() + 14);
@@ -136,14 +147,7 @@ mod tests {
     }
 
     fn payload(frame: &[u8]) -> String {
-        let header = match frame[1] & 0x7f {
-            126 => 4,
-            127 => 10,
-            _ => 2,
-        };
-        let mask: [u8; 4] = frame[header..header + 4].try_into().unwrap();
-        let plain = frame[header + 4..].iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask);
-        String::from_utf8(plain.collect()).unwrap()
+        String::from_utf8(packet(frame)).unwrap()
     }
 
     #[test]

@@ -56,6 +56,9 @@ pub(crate) struct Against {
     /// How its events are written, as in chat.toml
     #[arg(long, default_value = "local", value_parser = super::profiles())]
     pub(crate) profile: Profile,
+    /// What carries the packets
+    #[arg(long, default_value = "websocket", value_parser = PossibleValuesParser::new(["websocket", "polling"]))]
+    pub(crate) transport: String,
     /// The event that carries a message
     #[arg(long, value_name = "NAME", default_value = "chatting")]
     pub(crate) event: String,
@@ -148,9 +151,6 @@ pub(crate) struct Churn {
     /// People who come in a second [default: the next one when one has gone]
     #[arg(long, value_parser = rate)]
     pub(crate) rate: Option<f64>,
-    /// How they come in
-    #[arg(long, default_value = "websocket", value_parser = PossibleValuesParser::new(["websocket", "polling"]))]
-    pub(crate) transport: String,
     /// Time of the measurement
     #[arg(short, long, default_value = "10s", value_parser = humantime::parse_duration)]
     pub(crate) duration: Duration,

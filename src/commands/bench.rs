@@ -25,12 +25,8 @@ pub(crate) fn run(args: Bench) -> Result<ExitCode, Failure> {
             measure(args.url, args.against, &idle)
         }
         Some(Scenario::Churn(args)) => {
-            let transport = match args.transport.as_str() {
-                "polling" => bench::Transport::Polling,
-                _ => bench::Transport::Websocket,
-            };
             let Churn { clients, rate, warmup, duration, .. } = args;
-            let churn = bench::Scenario::Churn(bench::Churn { clients, rate, transport, warmup, duration });
+            let churn = bench::Scenario::Churn(bench::Churn { clients, rate, warmup, duration });
             measure(args.url, args.against, &churn)
         }
         Some(Scenario::Storm(args)) => {
@@ -78,6 +74,10 @@ fn measure(url: String, args: Against, scenario: &bench::Scenario) -> Result<Exi
     let against = bench::Against {
         url,
         profile: args.profile,
+        transport: match args.transport.as_str() {
+            "polling" => bench::Transport::Polling,
+            _ => bench::Transport::Websocket,
+        },
         event: args.event,
         join: (args.join != "none").then_some(args.join),
         auth,

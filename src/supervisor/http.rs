@@ -12,13 +12,14 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// No answer that is read is longer.
+/// No answer that is read is longer, unless more was allowed.
 const LONGEST: usize = 64 << 10;
 
 /// An HTTP connection; it ends when dropped.
 pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
+    longest: usize,
     _driven: AbortOnDropHandle<()>,
 }
 
@@ -43,13 +44,22 @@ impl Connection {
         Self::named(stream, authority.unwrap_or_default().to_owned()).await
     }
 
-    async fn named(
+    /// Over a stream to where this host is served.
+    ///
+    /// # Errors
+    /// It is closed.
+    pub(crate) async fn named(
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         host: String,
     ) -> Result<Self> {
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driven = tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { sender, host, _driven: AbortOnDropHandle::new(driven) })
+        Ok(Self { sender, host, longest: LONGEST, _driven: AbortOnDropHandle::new(driven) })
+    }
+
+    /// Answers may have so many bytes.
+    pub(crate) fn with_longest(self, longest: usize) -> Self {
+        Self { longest, ..self }
     }
 
     /// Asks, and waits for the whole answer.
@@ -66,7 +76,7 @@ impl Connection {
         let request = request.header("host", &self.host).header("content-type", content_type);
         let response = self.sender.send_request(request.body(Full::new(body))?).await?;
         let status = response.status();
-        let body = Limited::new(response.into_body(), LONGEST).collect().await;
+        let body = Limited::new(response.into_body(), self.longest).collect().await;
         Ok((status, body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes()))
     }
 }

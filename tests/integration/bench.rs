@@ -50,9 +50,12 @@ fn fanout_counts_every_delivery_that_is_owed() {
         let (_server, url, pid) = server(profile);
         let short = ["--duration", "300ms", "--warmup", "50ms", "--profile", profile, "--pid", &pid];
         let crowd = ["fanout", &url, "--clients", "12", "--rooms", "3"];
-        for more in
-            [&["--size", "300"][..], &["--rate", "100"], &["--senders", "12", "--connect-rate", "500"]]
-        {
+        for more in [
+            &["--size", "300"][..],
+            &["--rate", "100"],
+            &["--senders", "12", "--connect-rate", "500"],
+            &["--transport", "polling"],
+        ] {
             let report = measured("/messages/sent", &[&crowd[..], &short, more].concat());
             assert_eq!(report["troubles"], serde_json::json!({}));
             assert_eq!((number(&report, "/connections/made"), number(&report, "/messages/missing")), (12, 0));
@@ -74,16 +77,20 @@ fn fanout_counts_every_delivery_that_is_owed() {
 #[test]
 fn those_who_are_cut_off_come_back_and_miss_nothing() {
     let (_server, url, pid) = server("web");
-    let web = ["--profile", "web", "--pid", &pid];
-    let (report, code) =
-        bench(&[&["storm", &url, "--clients", "40", "--spread", "200ms"][..], &web].concat());
+    for transport in ["websocket", "polling"] {
+        cut_off(&url, &["--profile", "web", "--pid", &pid, "--transport", transport]);
+    }
+}
+
+fn cut_off(url: &str, how: &[&str]) {
+    let (report, code) = bench(&[&["storm", url, "--clients", "40", "--spread", "200ms"][..], how].concat());
     assert_eq!(
         (code, number(&report, "/returns/recovered"), number(&report, "/back_us/count")),
         (Some(0), 40, 40)
     );
     let moving =
         ["--clients", "10", "--rate", "100", "--every", "300ms", "--away", "100ms", "--duration", "1s"];
-    let (report, code) = bench(&[&["jitter", &url][..], &moving, &web].concat());
+    let (report, code) = bench(&[&["jitter", url][..], &moving, how].concat());
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(
         (number(&report, "/messages/missing"), number(&report, "/messages/twice")),

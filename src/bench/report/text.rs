@@ -7,7 +7,8 @@ impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Self { scenario, url, connections, .. } = self;
         let early = if self.interrupted { ", interrupted" } else { "" };
-        writeln!(f, "{scenario} of {url}, {:.1} s{early}", self.seconds)?;
+        let by = if self.settings["transport"] == "polling" { " by polling" } else { "" };
+        writeln!(f, "{scenario} of {url}{by}, {:.1} s{early}", self.seconds)?;
         let (made, wanted) = (count(connections.made as f64), count(connections.wanted as f64));
         writeln!(f, "  connections  {made} of {wanted}{}", some(", lost: ", connections.lost))?;
         if let Some(messages) = &self.messages {
