@@ -1,6 +1,13 @@
 //! The frames of a WebSocket (RFC 6455, section 5.2), as a server sends them, walked over without a copy by the server's edge
 //! on their way out, and by `bench` when they come in; and how one is written.
 
+/// Opcodes (RFC 6455, section 11.8).
+pub(crate) const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
+pub(crate) const PONG: u8 = 0xa;
+
 /// The frames in a run of unmasked ones; what is left when it ends is the beginning of one, or nothing.
 pub(crate) struct Frames<'a>(pub(crate) &'a [u8]);
 
@@ -15,11 +22,11 @@ pub(crate) struct Frame<'a> {
 impl Frame<'_> {
     /// Whether it is a text, and all of it.
     pub(crate) fn is_text(&self) -> bool {
-        self.has_opcode(1)
+        self.has_opcode(TEXT)
     }
 
     pub(crate) fn is_binary(&self) -> bool {
-        self.has_opcode(2)
+        self.has_opcode(BINARY)
     }
 
     pub(crate) fn has_opcode(&self, opcode: u8) -> bool {

@@ -1,16 +1,15 @@
 //! What the clients say: the events of the chat's profiles, or those of another server, as WebSocket frames.
 
 use super::mark::{self, Mark};
-use crate::{config::Profile, frames::push_header};
+use crate::{
+    config::Profile,
+    frames::{TEXT, push_header},
+};
 use serde_json::json;
 
 /// A mask for all (RFC 6455, section 5.3). It protects proxies against pages; here is neither, and to take it off is as
 /// much work for the server as with any other.
 const MASK: [u8; 4] = [0x5a, 0xc3, 0x17, 0x6e];
-/// Opcodes.
-pub(super) const TEXT: u8 = 1;
-pub(super) const CLOSE: u8 = 8;
-pub(super) const PONG: u8 = 10;
 
 /// Who a client is.
 #[derive(Debug, Clone)]

@@ -4,14 +4,15 @@
 //! and many packets for one client leave in one write. To a client that polls, the engine sends it.
 
 use super::link::Link;
-use crate::{chat::Body, frames::push_frame};
+use crate::{
+    chat::Body,
+    frames::{BINARY, TEXT, push_frame},
+};
 use bytes::Bytes;
 use serde::Serialize;
 use socketioxide::extract::{AckSender, SocketRef};
 use std::{cell::OnceCell, io::Write};
 
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
 /// Before each attachment in protocol 3: it is a message (engine.io-parser 2, `encodePacket`).
 const MESSAGE_V3: &[u8] = b"\x04";
 

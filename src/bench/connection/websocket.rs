@@ -4,10 +4,10 @@ use super::{MAX_PACKET, MAX_UNSENT, Sent};
 use crate::{
     bench::{
         run::Scratch,
-        talk::{self, CLOSE, Identity, PONG, TEXT},
+        talk::{self, Identity},
         target::Target,
     },
-    frames::Frames,
+    frames::{CLOSE, Frames, PING, PONG, TEXT},
 };
 use anyhow::{Result, bail, ensure};
 use std::{
@@ -93,7 +93,7 @@ impl WebSocket {
                     bail!("the server ended the session")
                 }
                 Some((true, TEXT)) => each(frame.payload, now),
-                Some((true, 9)) => drop(self.send(&talk::frame(PONG, frame.payload))),
+                Some((true, PING)) => drop(self.send(&talk::frame(PONG, frame.payload))),
                 Some((true, CLOSE)) => bail!("the server closed the WebSocket{}", code(frame.payload)),
                 Some((false, _) | (_, 0)) => {
                     bail!("the server sends messages in fragments, which is not read here")

@@ -6,6 +6,7 @@
 //! `45<attachments>-`).
 
 use super::frames::attachments;
+use crate::frames::{BINARY, CLOSE, PONG, TEXT};
 
 /// An unfinished packet longer than this is not kept; its connection stays where it is.
 const LONGEST: usize = 8 << 20;
@@ -45,11 +46,6 @@ pub(in crate::server) struct Seen {
     /// The client closes, with this code.
     pub(super) close: Option<u16>,
 }
-
-const TEXT: u8 = 0x1;
-const BINARY: u8 = 0x2;
-const CLOSE: u8 = 0x8;
-const PONG: u8 = 0xa;
 
 impl ClientFrames {
     /// Looks at the next bytes.

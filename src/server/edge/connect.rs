@@ -4,7 +4,10 @@
 //! ignore it). With a hook for the CONNECT reply in socketioxide this would go away.
 
 use super::frames::Frames;
-use crate::server::{link::Link, recovery::Pid};
+use crate::{
+    frames::{TEXT, push_frame},
+    server::{link::Link, recovery::Pid},
+};
 
 /// Puts the id into the CONNECT reply among the frames of one write; `None`: it is not among them.
 pub(super) fn in_frames(run: &[u8], link: &Link) -> Option<Vec<u8>> {
@@ -13,8 +16,10 @@ pub(super) fn in_frames(run: &[u8], link: &Link) -> Option<Vec<u8>> {
         let after = before + frame.whole.len();
         if frame.is_text() && is_reply(frame.payload) {
             let reply = with_pid(frame.payload, &link.take_offer()?);
-            let len = u8::try_from(reply.len()).ok().filter(|len| *len < 126)?;
-            return Some([&run[..before], &[0x81, len], &reply, &run[after..]].concat());
+            let mut told = run[..before].to_vec();
+            push_frame(&mut told, TEXT, &[&reply]);
+            told.extend_from_slice(&run[after..]);
+            return Some(told);
         }
         before = after;
     }
