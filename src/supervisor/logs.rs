@@ -61,7 +61,8 @@ impl Log {
     }
 
     fn copy(&self, stream: &str, mut pipe: impl BufRead) -> io::Result<()> {
-        let (mut lines, mut begun) = (Vec::new(), false);
+        // Beyond the last line end there is a line that is still to be finished, with so many bytes of text.
+        let (mut lines, mut unfinished) = (Vec::new(), 0);
         loop {
             let chunk = match pipe.fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -72,24 +73,27 @@ impl Log {
             }
             let prefix = format!("{} {stream} | ", stamp());
             for line in chunk.split_inclusive(|byte| *byte == b'\n') {
-                if !begun {
+                if unfinished == 0 {
                     lines.extend_from_slice(prefix.as_bytes());
                 }
                 lines.extend_from_slice(line);
+                unfinished += line.len();
                 // A line that goes on in the next chunk is finished there, unless it is overlong already.
-                begun = !line.ends_with(b"\n") && line.len() < LINE_SIZE;
-                if !begun && !line.ends_with(b"\n") {
+                if line.ends_with(b"\n") {
+                    unfinished = 0;
+                } else if unfinished >= LINE_SIZE {
                     lines.push(b'\n');
+                    unfinished = 0;
                 }
             }
             let read = chunk.len();
             pipe.consume(read);
-            if !begun || lines.len() > 2 * LINE_SIZE {
-                self.write(&lines);
-                lines.clear();
-            }
+            // Only whole ones: the other stream's come between.
+            let whole = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            self.write(&lines[..whole]);
+            lines.drain(..whole);
         }
-        if begun {
+        if unfinished > 0 {
             lines.push(b'\n');
         }
         self.write(&lines);
@@ -238,9 +242,36 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_is_cut() {
-        let lines = written(&vec![b'x'; 3 * LINE_SIZE], LINE_SIZE);
-        assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LINE_SIZE; 3]);
+    fn an_endless_line_is_cut_however_it_arrives() {
+        for capacity in [LINE_SIZE, LINE_SIZE / 16] {
+            let lines = written(&vec![b'x'; 3 * LINE_SIZE], capacity);
+            assert_eq!(lines.iter().map(String::len).collect::<Vec<_>>(), [LINE_SIZE; 3]);
+        }
+    }
+
+    /// Before each part that is read, the other stream writes a line.
+    struct Between<'a>(&'a [u8], Log);
+
+    impl io::Read for Between<'_> {
+        fn read(&mut self, part: &mut [u8]) -> io::Result<usize> {
+            self.1.write(b"now err | between\n");
+            self.0.read(part)
+        }
+    }
+
+    #[test]
+    fn a_line_of_one_stream_is_never_in_the_middle_of_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.log");
+        let log = Log::open(path.clone(), BOUNDS).unwrap();
+        // No part but the last ends with a line.
+        let input = "a line of some twenty\n".repeat(20_000);
+        let parts = Between(input.as_bytes(), log.clone());
+        log.copy("out", BufReader::with_capacity(4097, parts)).unwrap();
+        let lines = tail(&path, 1 << 20).unwrap();
+        let of = |stream: &str| lines.iter().filter(|line| line.ends_with(stream)).count();
+        assert_eq!(of(" out | a line of some twenty"), 20_000);
+        assert_eq!(of("now err | between") + 20_000, lines.len());
     }
 
     #[test]
