@@ -363,6 +363,17 @@ fn a_successor_that_does_not_make_it_is_not_tried_again_at_once() {
 }
 
 #[test]
+fn what_a_killed_successor_said_last_changes_nothing() {
+    let mut stage = Stage::online();
+    stage.check(reload(), &[beside(2, NEW)], "reloading");
+    stage.check(Event::StandsBy(2), &[Effect::HandOver(2)], "reloading").after(12_000);
+    stage.check(Event::Tick, &[Kill(2), refused("did not take over within 12s")], "online");
+    stage.check(restart(), &[Terminate(1)], "restarting").check(exit(1), &[duty(3, Good)], "starting");
+    stage.check(Event::Ready(2), &[], "starting").check(exit(2), &[], "starting");
+    stage.check(Event::Ready(3), &[], "online");
+}
+
+#[test]
 fn without_anything_to_protect_a_reload_is_a_restart() {
     let mut stage = Stage::new();
     stage.check(Event::Start, &[duty(1, Good)], "starting").check(exit(1), &[duty(2, Good)], "starting");
@@ -438,8 +449,8 @@ impl Surroundings {
             Event::Exited(id, _) => drop(self.children.remove(id)),
             Event::Released(id) => self.children.get_mut(id).unwrap().0 = Child::Released,
             Event::StandsBy(id) => self.children.get_mut(id).unwrap().0 = Child::Beside,
-            // It says so only when the other has let go.
-            Event::Ready(id) if self.children[id].0 == Child::Taking => {
+            // It says so only when the other has let go. One that was killed said it before, and is nobody any more.
+            Event::Ready(id) if self.children[id].0 == Child::Taking && !self.killed.contains(id) => {
                 let duty = self.children.values_mut().find(|child| child.0 == Child::OnDuty);
                 duty.into_iter().for_each(|duty| duty.0 = Child::Released);
                 self.children.get_mut(id).unwrap().0 = Child::OnDuty;
