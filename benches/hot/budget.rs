@@ -16,7 +16,7 @@ use std::{
 
 const BUDGETS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/budgets.toml");
 const RENEW: &str = "cargo bench --locked --features workbench --bench hot -- renew";
-/// How far a figure may be from its budget. Two runs of one program differ by less than a thousandth; the rest is for
+/// How far a figure may be from its budget. Two runs of one program differ by 0.2 % at most; the rest is for
 /// what a change elsewhere does to how the compiler inlines. A slowdown of 10 % is well beyond it.
 const TOLERANCE: f64 = 0.05;
 

@@ -1,7 +1,7 @@
 //! Counting: a part is done in a process of its own under valgrind's callgrind, which counts from the entry of
 //! [`measured`] to its return, on the one thread that is in it.
 //!
-//! The same program counts the same to a thousandth, whatever else the machine does. To that end time stands still for
+//! The same program counts the same to two thousandths, whatever else the machine does. To that end time stands still for
 //! what is counted: else it would hang on the machine's speed how often the journal has a checkpoint made. And `malloc`
 //! finds what was freed in a cache without bounds ([`MALLOC`]): else it would hang on the seeds of hash maps, which are
 //! of chance and decide in which order a heap has filled, how long it searches.
