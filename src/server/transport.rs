@@ -31,18 +31,20 @@ pub(super) struct Transport {
     patience: Duration,
     /// Runs while it takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
+    /// It was given up.
+    given_up: bool,
     pass: Pass,
 }
 
 impl Transport {
     /// A connection without TLS.
     pub(super) fn plain(io: TcpStream, patience: Duration, pass: Pass) -> Self {
-        Self { io: Io::Plain(io), patience, stalled: None, pass }
+        Self { io: Io::Plain(io), patience, stalled: None, given_up: false, pass }
     }
 
     /// One with TLS, after its handshake.
     pub(super) fn tls(io: TlsStream<TcpStream>, patience: Duration, pass: Pass) -> Self {
-        Self { io: Io::Tls(Box::new(io)), patience, stalled: None, pass }
+        Self { io: Io::Tls(Box::new(io)), patience, stalled: None, given_up: false, pass }
     }
 
     /// Whether it is a TCP connection and nothing more: another process can go on with it.
@@ -75,8 +77,11 @@ impl Transport {
         if timer.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        self.pass.turn_away("stall_timeout");
         self.stalled = None;
+        // Who writes on, as the one who says goodbye, waits once more, and it is still the same client.
+        if !std::mem::replace(&mut self.given_up, true) {
+            self.pass.turn_away("stall_timeout");
+        }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }
 }

@@ -95,6 +95,29 @@ test("too fast is told once, counted, and does not lose what was taken", async (
   assert.deepEqual(Object.keys(turned_away), ["messages_per_second"]);
 });
 
+test("a packet that is too long is refused with a reason, counted, and its sender comes back", async (t) => {
+  const server = await supervise(t, "local", "", "[limits]\nmax_payload = 2000\n");
+  let times = 0;
+  for (const client of CLIENTS) {
+    for (const size of [3000, 3_000_000]) {
+      const socket = await connect(t, server, { name: "n", room: "r" }, client);
+      const [lost, back] = [new Promise((done) => socket.once("disconnect", (_, details) => done(details?.context))), new Promise((done) => socket.once("connect", done))];
+      socket.emit("chatting", "x".repeat(size));
+      times += 1;
+      const { code, reason } = (await soon("its end", lost)) ?? {};
+      if (/^4.*websocket/.test(client.label)) assert.deepEqual([code, reason], [1009, "a packet is too long: max_payload is 2000 bytes"], client.label);
+      await soon("its return", back);
+      assert.equal((await ask(socket, "chatting", "x".repeat(1000))).ok, true, client.label);
+      socket.close();
+    }
+  }
+  const { sid } = JSON.parse((await (await open(server)).text()).slice(1));
+  const answer = await fetch(`${server.url}${HANDSHAKE}&sid=${sid}`, { method: "POST", body: `4${"x".repeat(3000)}` });
+  assert.deepEqual([answer.status, await answer.text()], [413, "a packet is too long: max_payload is 2000 bytes"]);
+  const counted = await until("the count", async () => (await server.status())?.turned_away);
+  assert.deepEqual(counted, { max_payload: times + 1 });
+});
+
 test("too much in one room is refused there, and nowhere else", async (t) => {
   const server = await serve(t, "react", "[limits]\nroom_messages_per_second = 1\nroom_message_burst = 10\n");
   const socket = await connect(t, server, {});

@@ -24,6 +24,9 @@ pub(in crate::server) struct ClientFrames {
     left: u64,
     /// Frames since they were last counted.
     frames: u32,
+    /// Bytes of this message up to the end of this frame, and of the largest since that was last asked.
+    message: u64,
+    largest: u64,
     /// More fragments of this message follow.
     fragmented: bool,
     /// It is a text, and this is how it begins.
@@ -82,6 +85,11 @@ impl ClientFrames {
         std::mem::take(&mut self.frames)
     }
 
+    /// How long the largest message is that was under way since this was last asked, as far as its frames say.
+    pub(super) fn largest(&mut self) -> u64 {
+        std::mem::take(&mut self.largest)
+    }
+
     /// What has come of a packet that is not finished; `None`: it is too long.
     pub(super) fn unfinished(&self) -> Option<&[u8]> {
         (!self.lost).then_some(&self.unfinished)
@@ -127,7 +135,11 @@ impl ClientFrames {
             past = 2;
         }
         if opcode == TEXT || opcode == BINARY {
-            (self.text, self.peek) = (opcode == TEXT, 0);
+            (self.text, self.peek, self.message) = (opcode == TEXT, 0, 0);
+        }
+        if opcode < CLOSE {
+            self.message = self.message.saturating_add(len);
+            self.largest = self.largest.max(self.message);
         }
         (self.have, self.past, self.left) = (0, past, len - past);
         seen.pong |= opcode == PONG;
@@ -257,6 +269,20 @@ mod tests {
         fn whatever_comes_it_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             ClientFrames::default().feed(&bytes);
         }
+    }
+
+    #[test]
+    fn a_message_is_as_long_as_its_fragments_and_known_by_their_headers() {
+        let mut frames = ClientFrames::default();
+        let long = frame(TEXT, &[b'x'; 300], [0; 4]);
+        frames.feed(&long[..8]);
+        assert_eq!((frames.largest(), frames.largest()), (300, 0), "told once, before it is there");
+        frames.feed(&long[8..]);
+        frames.feed(&[part(BINARY, &[0; 40], [0; 4]), frame(PONG, &[0; 99], [0; 4])].concat());
+        frames.feed(&[part(0x80, &[0; 50], [0; 4]), frame(TEXT, b"2", [0; 4])].concat());
+        assert_eq!(frames.largest(), 90);
+        frames.feed(&[0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+        assert_eq!(frames.largest(), u64::MAX);
     }
 
     #[test]

@@ -239,7 +239,7 @@ impl Edge {
         link.admit(Admission { member, pid, entry: Entry::Moved(traveller.from) });
         link.await_by(arriving);
         self.living.list(&link);
-        let stream = Box::new(EdgeStream::moved(link.clone()));
+        let stream = Box::new(EdgeStream::moved(link.clone(), self.limits.max_payload));
         let mut request = http::Request::new(());
         *request.uri_mut() = Uri::from_static(if eio3 { ENGINE_3 } else { ENGINE_4 });
         request.extensions_mut().insert(link.clone());
@@ -328,7 +328,8 @@ impl Edge {
                 return;
             };
             let head = Bytes::copy_from_slice(&parts.read_buf);
-            let stream = Box::new(EdgeStream::new(parts.io.into_inner(), head, link.clone(), upgrades));
+            let (io, max_payload) = (parts.io.into_inner(), self.limits.max_payload);
+            let stream = Box::new(EdgeStream::new(io, head, link.clone(), upgrades, max_payload));
             let (mut fresh, conn) = (http::Request::new(()), link.conn);
             *fresh.uri_mut() = uri;
             if !upgrades {

@@ -5,7 +5,9 @@ use super::{
     closing::{Closing, Watched},
     connect, frames,
     handshake::Handshake,
-    refuse, requests, turned_away,
+    refuse, requests,
+    stream::too_long,
+    turned_away,
 };
 use crate::server::link::{ClosePolling, Drain, Leave, Link, Polling, lock};
 use axum::{
@@ -133,6 +135,10 @@ impl Edge {
             return (StatusCode::REQUEST_TIMEOUT, "the body does not come\n").into_response();
         };
         link.drained();
+        if reply.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            self.doors.turn_away("max_payload");
+            return (StatusCode::PAYLOAD_TOO_LARGE, too_long(self.limits.max_payload)).into_response();
+        }
         *lock(&polling.leave.last_post) = Some(Instant::now());
         if reply.status().is_success() && lock(&closing).is_seen() {
             link.close();

@@ -7,11 +7,13 @@
 //! - Reading pauses while the client has too many events waiting.
 //! - A cut link fails both directions at once, whatever they were waiting for.
 //! - Until the CONNECT reply has gone by, it is looked for in what is written; see [`super::connect`].
+//! - A packet that is too long is refused with a reason; see [`refusal`].
 //! - When the server stops, it says goodbye without loss; see [`leave`].
 //! - It can go to another process, and come from one; see [`moving`].
 
 mod leave;
 mod moving;
+mod refusal;
 
 use super::{client_frames::ClientFrames, connect, frames::Outgoing};
 use crate::server::{
@@ -21,6 +23,8 @@ use crate::server::{
 use bytes::{Buf, Bytes, BytesMut};
 use leave::Leave;
 use moving::{Arrival, Heartbeat};
+use refusal::Refusal;
+pub(super) use refusal::too_long;
 use std::{
     io,
     pin::Pin,
@@ -45,6 +49,8 @@ pub(super) struct EdgeStream {
     leave: Leave,
     arrival: Arrival,
     heartbeat: Heartbeat,
+    max_payload: u64,
+    refusal: Refusal,
 }
 
 /// Close codes that say that somebody goes for good: a page's own close, and a tab that is closed.
@@ -52,17 +58,17 @@ const FAREWELLS: [u16; 2] = [1000, 1001];
 
 impl EdgeStream {
     /// Wraps a connection; `upgrade`: its session began as polling.
-    pub(super) fn new(io: Transport, head: Bytes, link: Arc<Link>, upgrade: bool) -> Self {
+    pub(super) fn new(io: Transport, head: Bytes, link: Arc<Link>, upgrade: bool, max_payload: u64) -> Self {
         if !io.is_plain() {
             link.stays_put();
         }
-        let mut stream = Self::of(link);
+        let mut stream = Self::of(link, max_payload);
         (stream.io, stream.head, stream.upgrade) = (Some(io), head, upgrade.then_some(0));
         stream
     }
 
     /// One without a connection.
-    fn of(link: Arc<Link>) -> Self {
+    fn of(link: Arc<Link>, max_payload: u64) -> Self {
         Self {
             io: None,
             head: Bytes::new(),
@@ -74,6 +80,8 @@ impl EdgeStream {
             leave: Leave::Not,
             arrival: Arrival::Over,
             heartbeat: None,
+            max_payload,
+            refusal: None,
         }
     }
 
@@ -82,6 +90,9 @@ impl EdgeStream {
         self.follow_upgrade(read.len());
         let seen = self.client.feed(read);
         self.link.took(self.client.count());
+        if self.client.largest() > self.max_payload {
+            self.refuse(cx);
+        }
         if seen.close.is_some_and(|code| FAREWELLS.contains(&code)) {
             self.link.say_farewell();
         }
@@ -219,6 +230,9 @@ impl AsyncRead for EdgeStream {
         if me.is_arriving() {
             return me.introduce(buf);
         }
+        if me.is_refused() {
+            return me.discard(cx);
+        }
         if me.is_departing(cx) {
             return Poll::Pending;
         }
@@ -237,6 +251,10 @@ impl AsyncRead for EdgeStream {
         };
         read?;
         me.follow(cx, &buf.filled()[before..]);
+        if me.is_refused() {
+            buf.set_filled(before);
+            return me.discard(cx);
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -52,8 +52,8 @@ const HEARTBEAT: &[u8] = b"\x81\x012";
 
 impl EdgeStream {
     /// For a connection that is going to come from another process.
-    pub(in crate::server::edge) fn moved(link: Arc<Link>) -> Self {
-        let mut stream = Self::of(link);
+    pub(in crate::server::edge) fn moved(link: Arc<Link>, max_payload: u64) -> Self {
+        let mut stream = Self::of(link, max_payload);
         stream.arrival = Arrival::Begun;
         stream
     }
