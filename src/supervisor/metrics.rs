@@ -250,6 +250,15 @@ impl Page {
             "Clients that came back, by what came of it",
             back.collect::<Vec<_>>(),
         );
+        let certificates = chats.iter().filter_map(|(app, stats)| {
+            let expires: Timestamp = stats.certificate.as_ref()?.expires.parse().ok()?;
+            Some((of(app), expires.as_second() as f64))
+        });
+        self.level(
+            "chatctl_certificate_expiry_timestamp_seconds",
+            "When the certificate in force expires",
+            certificates.collect::<Vec<_>>(),
+        );
         let taken = chats.iter().filter_map(|(app, stats)| Some((*app, stats.handover?))).collect::<Vec<_>>();
         let clients = taken.iter().flat_map(|(app, handover)| {
             let outcomes =

@@ -33,7 +33,12 @@ fn value(page: &str, series: &str) -> Option<f64> {
 
 /// A supervisor with metrics on this port.
 fn measured(port: u16, keys: &str) -> Supervisor {
-    let supervisor = Supervisor::prepare("max_memory_restart = \"300M\"");
+    measured_app(port, "", keys)
+}
+
+/// The same with more keys of the app.
+fn measured_app(port: u16, app: &str, keys: &str) -> Supervisor {
+    let supervisor = Supervisor::prepare(&format!("max_memory_restart = \"300M\"\n{app}"));
     let toml = fs::read_to_string(supervisor.path("chat.toml")).unwrap();
     let toml = format!("{toml}[metrics]\nlisten = \"127.0.0.1:{port}\"\n{keys}\n");
     fs::write(supervisor.path("chat.toml"), toml).unwrap();
@@ -71,6 +76,29 @@ fn everything_is_told_in_words_that_prometheus_knows() {
         assert!(found.is_some_and(|found| found >= at_least), "{series}: {found:?}\n{page}");
     }
     promtool(&["check", "metrics"], &page);
+}
+
+/// What one with a certificate of thirty days says.
+fn scrape_with_certificate() -> String {
+    let files = tempfile::tempdir().unwrap();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name).display().to_string());
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+        .args(["-days", "30", "-subj", "/CN=chat", "-keyout", &key, "-out", &cert])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", stderr(&made));
+    let port = free_port();
+    let _supervisor = measured_app(port, &format!("tls = {{ cert = \"{cert}\", key = \"{key}\" }}"), "");
+    scrape(port)
+}
+
+#[test]
+fn it_is_seen_when_a_certificate_expires() {
+    let page = scrape_with_certificate();
+    let expires = value(&page, "chatctl_certificate_expiry_timestamp_seconds{app=\"chatting\"}").unwrap();
+    let days = (expires - jiff::Timestamp::now().as_second() as f64) / 86_400.0;
+    assert!((29.0..30.1).contains(&days), "{days}");
 }
 
 /// What it says of this must be nothing.
@@ -192,6 +220,7 @@ fn the_dashboard_asks_only_for_what_is_there() {
     assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
     let measured = |page: &String| page.contains("chatctl_app_memory_bytes{");
     let page = until("the memory to be measured", || Some(scrape(port)).filter(measured));
+    let page = page + &scrape_with_certificate();
     let names: HashSet<&str> = page
         .lines()
         .filter(|line| !line.starts_with('#'))
