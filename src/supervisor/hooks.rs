@@ -226,12 +226,16 @@ pub(crate) async fn try_out(hook: &Hook) -> Result<()> {
 /// What it does, for people.
 pub(crate) fn name(hook: &Hook) -> String {
     match &hook.deed {
-        Deed::Run(argv) => argv.join(" "),
-        // What is in the query may be a secret.
+        // What follows may be a secret: a key in a header, the path of a webhook.
+        Deed::Run(argv) => {
+            let more = if argv.len() > 1 { " ..." } else { "" };
+            format!("{}{more}", argv.first().map_or("", String::as_str))
+        }
         Deed::Post(url) => {
             let host =
                 url.authority().map_or("", |authority| authority.as_str().rsplit('@').next().unwrap_or(""));
-            format!("http://{host}{}", url.path())
+            let more = if url.path() == "/" && url.query().is_none() { "" } else { "..." };
+            format!("http://{host}/{more}")
         }
     }
 }
@@ -356,7 +360,7 @@ mod tests {
     #[test]
     fn names_tell_no_secrets() {
         let url = "http://user:secret@example.com:81/path?token=secret".parse().unwrap();
-        let hook = Hook {
+        let mut hook = Hook {
             on: vec![Occasion::Crash],
             apps: Vec::new(),
             deed: Deed::Post(url),
@@ -364,6 +368,10 @@ mod tests {
             retries: 0,
             retry_delay: Duration::from_secs(1),
         };
-        assert_eq!(name(&hook), "http://example.com:81/path");
+        assert_eq!(name(&hook), "http://example.com:81/...");
+        hook.deed = Deed::Post("http://example.com".parse().unwrap());
+        assert_eq!(name(&hook), "http://example.com/");
+        hook.deed = Deed::Run(vec!["curl".into(), "-H".into(), "authorization: secret".into()]);
+        assert_eq!(name(&hook), "curl ...");
     }
 }
