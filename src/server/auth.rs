@@ -198,9 +198,20 @@ impl Auth {
         let may_exit = roles.iter().any(|role| self.settings.exit_roles.iter().any(|exit| **exit == **role));
         let rooms = if any { Allowed::Any } else { Allowed::Only(rooms.into_iter().collect()) };
         // What is left of it counts with the leeway.
-        let expires = claims.exp as i64 + i64::try_from(self.settings.leeway.as_secs()).unwrap_or(0);
+        // The largest number there is means "never" to many, as PHP_INT_MAX.
+        let leeway = i64::try_from(self.settings.leeway.as_secs()).unwrap_or(i64::MAX);
+        let expires = (claims.exp as i64).saturating_add(leeway);
         Ok(Rights { name, rooms, may_exit, expires })
     }
+}
+
+/// Whether a file of keys holds a secret, and not only public keys.
+///
+/// # Errors
+/// They cannot be used, and why.
+pub(crate) fn holds_a_secret(file: &Path) -> Result<bool, String> {
+    let shared = |key: &Key| matches!(key.algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512);
+    Ok(read(file)?.iter().any(shared))
 }
 
 fn read(file: &Path) -> Result<Vec<Key>, String> {
@@ -321,6 +332,12 @@ mod tests {
         assert_eq!(judged, Ok(Rights { name: "kim".into(), rooms, may_exit: true, expires }));
         let plain = auth.judge(Some(&token(&json!({ "exp": exp, "name": 5, "rooms": "*" })))).unwrap();
         assert_eq!((&*plain.name, plain.rooms, plain.may_exit), ("5", Allowed::Any, false));
+        for never in [json!(i64::MAX), json!(u64::MAX), json!(1e19)] {
+            let mut auth = super::tests::auth(std::str::from_utf8(SECRET).unwrap());
+            auth.settings.leeway = std::time::Duration::from_secs(10);
+            let judged = auth.judge(Some(&token(&json!({ "exp": never, "name": "kim" }))));
+            assert_eq!(judged.map(|rights| rights.expires), Ok(i64::MAX), "{never}");
+        }
         let nowhere = auth.judge(Some(&token(&json!({ "exp": exp, "name": "kim" })))).unwrap();
         assert_eq!(nowhere.rooms, Allowed::Only([].into()), "what is not allowed is not");
     }

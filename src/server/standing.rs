@@ -71,8 +71,9 @@ pub(super) fn settle(auth: &Auth, claim: &Claim, link: &Arc<Link>, inbox: &Inbox
 /// Sees to it that what it is allowed ends when it expires.
 pub(super) fn watch(link: &Arc<Link>, inbox: &Inbox) {
     let Some(rights) = link.standing.rights() else { return };
-    let at = UNIX_EPOCH + Duration::from_secs(u64::try_from(rights.expires).unwrap_or(0));
-    let left = at.duration_since(SystemTime::now()).unwrap_or_default().min(LONGEST);
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let until = Duration::from_secs(u64::try_from(rights.expires).unwrap_or(0));
+    let left = until.saturating_sub(since_1970).min(LONGEST);
     let expiry = tokio::spawn(expire(Arc::downgrade(link), inbox.clone(), left));
     *lock(&link.standing.expiry) = Some(AbortOnDropHandle::new(expiry));
 }

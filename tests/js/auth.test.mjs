@@ -65,6 +65,7 @@ test("nobody comes in without a token, in any way, with a reason", async (t) => 
 test("a token fixes name, rooms and roles", async (t) => {
   const server = await serve(t, "react", section(await secret(t)));
   const as = (claims) => connect(t, server, {}, CLIENTS[0], { auth: { token: token(claims) } });
+  const forever = await as({ name: "forever", rooms: ["a"], exp: 1e19 });
   const [kim, lee, boss] = [await as({ name: "kim", rooms: ["a", 2] }), await as({ name: "lee", rooms: ["a"] }), await as({ name: "boss", rooms: "*", roles: ["moderator"] })];
   assert.equal((await ask(kim, "join_room", { idx: 2, type: 1 })).ok, true, "a number is its text");
   for (const [socket, event, payload, why] of [
@@ -81,6 +82,7 @@ test("a token fixes name, rooms and roles", async (t) => {
   assert.equal((await ask(boss, "exit_room", { idx: "a", name: "lee" })).ok, true);
   await until("lee's end in the room", () => lee.heard.some(([event]) => event === "exit_room"));
   assert.match((await ask(lee, "chatting", { idx: "a", msg: "x" })).error, /join it first/);
+  assert.equal((await ask(forever, "join_room", { idx: "a", type: 1 })).ok, true, "what never ends does not end at once");
 });
 
 test("when a token expires people are told, sent away, and with a new one nothing is missed", async (t) => {
