@@ -112,6 +112,9 @@ fn notes(page: &mut String, app: &AppStatus) {
     if let Some(certificate) = &app.certificate {
         let _ = writeln!(page, "{}: {}", app.name, expiry(certificate));
     }
+    for what in &app.not_used {
+        let _ = writeln!(page, "{}: the new one is NOT USED, the old one stays: {what}", app.name);
+    }
     if !app.turned_away.is_empty() {
         let counts: Vec<_> = app.turned_away.iter().map(|(why, count)| format!("{count} by {why}")).collect();
         let _ = writeln!(page, "{}: refused since its start: {}", app.name, counts.join(", "));
@@ -200,6 +203,7 @@ mod tests {
             slow_closed: 0,
             turned_away: Default::default(),
             certificate: None,
+            not_used: Vec::new(),
             refused: None,
             recovery: Recovery::default(),
             handover: None,
@@ -250,6 +254,7 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  local
         app.certificate = Some(Certificate { expires: "2026-12-24T18:00:00Z".into(), expires_in_s: 300_000 });
         app.turned_away = [("max_connections".to_owned(), 4), ("origins".to_owned(), 5)].into();
         app.recovery.refused = [("pruned".to_owned(), 2)].into();
+        app.not_used = vec!["certificate: no key in it".to_owned()];
         let page = render(&status(vec![app]), false);
         assert!(page.contains("degraded"), "{page}");
         assert!(page.contains("chatting: 3 clients closed as too slow since its start\n"), "{page}");
@@ -258,6 +263,12 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  local
             "{page}"
         );
         assert!(page.contains("chatting: its certificate expires on 2026-12-24, in 3 days\n"), "{page}");
+        assert!(
+            page.contains(
+                "chatting: the new one is NOT USED, the old one stays: certificate: no key in it\n"
+            ),
+            "{page}"
+        );
         assert!(page.contains("chatting: recovery is off, the chat goes on: disk full\n"), "{page}");
         assert!(
             page.contains("chatting: 7 sessions recovered since its start, 2 refused (pruned);"),

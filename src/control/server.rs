@@ -150,6 +150,7 @@ async fn freshen(app: &mut AppStatus, run: PathBuf) {
         app.slow_closed = stats.slow_closed;
         app.turned_away = stats.turned_away;
         app.certificate = stats.certificate;
+        app.not_used = stats.not_used;
         app.recovery = stats.recovery;
         app.handover = stats.handover;
         app.health_reason = None;

@@ -44,6 +44,9 @@ pub(crate) struct Stats {
     /// By what it proves who it is; `null`: no TLS.
     #[serde(default)]
     pub(crate) certificate: Option<Certificate>,
+    /// New files that could not be used, and why; it goes on with what it had.
+    #[serde(default)]
+    pub(crate) not_used: Vec<String>,
     /// How sessions survive.
     #[serde(default)]
     pub(crate) recovery: Recovery,
@@ -216,6 +219,9 @@ pub(crate) struct AppStatus {
     /// The certificate in force; `null`: no TLS.
     #[serde(default)]
     pub(crate) certificate: Option<Certificate>,
+    /// New files (a certificate, keys of tokens) that it could not use, and why: it goes on with what it had.
+    #[serde(default)]
+    pub(crate) not_used: Vec<String>,
     /// How its sessions survive.
     #[serde(default)]
     pub(crate) recovery: Recovery,

@@ -56,6 +56,7 @@ use crate::{
     listen,
 };
 use auth::Auth;
+pub(crate) use auth::holds_a_secret;
 use connection::{Entrance, Open};
 use doors::Doors;
 use edge::Edge;
@@ -223,7 +224,7 @@ async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened)
 
     let scheme = if tls.is_some() { "https" } else { "http" };
     if let Some(signal) = hang_up {
-        tokio::spawn(reread::run(signal, tls, auth));
+        tokio::spawn(reread::run(signal, tls, auth, stats.clone()));
     }
     tracing::info!(profile = settings.profile.as_str(), "listening on {scheme}://{address}");
     let status = stats.handover.get().map(ToString::to_string);

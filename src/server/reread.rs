@@ -2,7 +2,7 @@
 //!
 //! The supervisor watches the files and sends the signal; under systemd `ExecReload=kill -HUP $MAINPID` does.
 
-use super::{auth::Auth, tls::Tls};
+use super::{auth::Auth, stats::Stats, tls::Tls};
 use std::{
     io::{IsTerminal, stdin},
     sync::Arc,
@@ -15,21 +15,30 @@ pub(super) fn register() -> std::io::Result<Option<Signal>> {
 }
 
 /// Reads again with each signal, for as long as the server lives.
-pub(super) async fn run(mut signal: Signal, tls: Option<Arc<Tls>>, auth: Option<Arc<Auth>>) {
+pub(super) async fn run(
+    mut signal: Signal,
+    tls: Option<Arc<Tls>>,
+    auth: Option<Arc<Auth>>,
+    stats: Arc<Stats>,
+) {
     while signal.recv().await.is_some() {
         if let Some(tls) = tls.clone() {
-            match read(move || tls.reload()).await {
+            let tried = read(move || tls.reload()).await;
+            match &tried {
                 Ok(expires) => tracing::info!("the certificate was read again; it expires on {expires}"),
                 Err(problem) => {
                     tracing::error!("the new certificate is not used, the old one stays: {problem}");
                 }
             }
+            stats.use_new("certificate", tried.err());
         }
         if let Some(auth) = auth.clone() {
-            match read(move || auth.reload()).await {
+            let tried = read(move || auth.reload()).await;
+            match &tried {
                 Ok(count) => tracing::info!("the keys of tokens were read again: {count}"),
                 Err(problem) => tracing::error!("the new keys are not used, the old ones stay: {problem}"),
             }
+            stats.use_new("keys", tried.err());
         }
     }
 }

@@ -32,6 +32,7 @@ pub(super) struct Stats {
     pub(super) latency: Latency,
     pub(super) traffic: Traffic,
     turned_away: Mutex<BTreeMap<&'static str, u64>>,
+    not_used: Mutex<BTreeMap<&'static str, String>>,
     /// What was taken over at the start.
     pub(super) handover: OnceLock<types::Handover>,
 }
@@ -52,6 +53,7 @@ impl Stats {
             latency: Latency::default(),
             traffic: Traffic::default(),
             turned_away: Mutex::default(),
+            not_used: Mutex::default(),
             handover: OnceLock::new(),
         }
     }
@@ -59,6 +61,15 @@ impl Stats {
     /// Somebody was refused something, because of this key of chat.toml.
     pub(super) fn turn_away(&self, why: &'static str) {
         *lock(&self.turned_away).entry(why).or_default() += 1;
+    }
+
+    /// The new files of this are not used, and why; `None`: they are.
+    pub(super) fn use_new(&self, what: &'static str, problem: Option<String>) {
+        let mut not_used = lock(&self.not_used);
+        match problem {
+            Some(problem) => not_used.insert(what, problem),
+            None => not_used.remove(what),
+        };
     }
 
     /// What they are now.
@@ -82,6 +93,10 @@ impl Stats {
             uptime_s: self.started.elapsed().as_secs(),
             largest_rooms: Vec::new(),
             certificate: None,
+            not_used: lock(&self.not_used)
+                .iter()
+                .map(|(what, problem)| format!("{what}: {problem}"))
+                .collect(),
             recovery,
             handover: self.handover.get().copied(),
         }

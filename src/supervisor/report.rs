@@ -44,6 +44,7 @@ impl Unit {
             slow_closed: known.map_or(0, |(stats, _)| stats.slow_closed),
             turned_away: known.map_or_else(Default::default, |(stats, _)| stats.turned_away.clone()),
             certificate: known.and_then(|(stats, _)| stats.certificate.clone()),
+            not_used: known.map_or_else(Default::default, |(stats, _)| stats.not_used.clone()),
             refused: self.refusal.clone(),
             recovery: known.map_or_else(Default::default, |(stats, _)| stats.recovery.clone()),
             handover: known.and_then(|(stats, _)| stats.handover),

@@ -103,10 +103,12 @@ test("a new certificate is in force with the next connection; a bad one changes 
   await writeFile(live.cert, "nonsense");
   await until("a line about nonsense", async () => /not used.*there is no certificate in it/.test(await log()));
   assert.equal((await peer(port)).name, "two");
+  await until("a word about it in status", async () => /there is no certificate in it/.test((await server.status()).not_used));
   await point(three);
   await until("the third", async () => (await peer(port)).name === "three");
   await until("its expiry in status", async () => (await server.status()).certificate.expires_in_s > 80 * 86400);
   const after = await server.status();
+  assert.deepEqual(after.not_used, []);
   assert.deepEqual([after.pid, after.restarts, after.health, lost], [pid, 0, "ok", []]);
   assert.equal((await ask(talker, "chatting", "still here")).ok, true);
   const { stdout } = await call(process.env.CHATCTL_BIN ?? new URL("../../target/debug/chatctl", import.meta.url).pathname, ["status"], { cwd: server.dir });
