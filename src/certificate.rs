@@ -38,15 +38,36 @@ pub(crate) fn read(files: &config::Tls) -> Result<Usable, String> {
     let chain = chain.map_err(|error| pem(cert, "certificate", error))?;
     let first = chain.first().ok_or_else(|| format!("{}: there is no certificate in it", cert.display()))?;
     let expires = expiry(first).ok_or_else(|| format!("{}: is no X.509 certificate", cert.display()))?;
-    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| pem(key, "private key", error))?;
+    let private = PrivateKeyDer::from_pem_file(key);
+    let private = private.map_err(|error| match is_encrypted(key) {
+        true => format!(
+            "{}: the key is encrypted; write it without a passphrase: openssl pkey -in FILE -out FILE",
+            key.display()
+        ),
+        false => pem(key, "private key", error),
+    })?;
     let usable = CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider());
     let usable = usable.map_err(|error| match error {
+        // Of the key the certificate's own is compared, which is read for it.
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(error)) => {
+            format!("{}: the certificate cannot be used: {error}", cert.display())
+        }
+        rustls::Error::InvalidCertificate(error) => {
+            format!("{}: the certificate cannot be used: {error}", cert.display())
+        }
         rustls::Error::InconsistentKeys(_) => {
             format!("{} is not the key of {}", key.display(), cert.display())
         }
         error => format!("{}: {error}", key.display()),
     })?;
     Ok(Usable { key: Arc::new(usable), expires })
+}
+
+/// Whether it takes a passphrase to read this key (PKCS #8, or as OpenSSL did before: RFC 1421).
+fn is_encrypted(key: &Path) -> bool {
+    std::fs::read_to_string(key).is_ok_and(|text| {
+        text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED")
+    })
 }
 
 fn expiry(certificate: &CertificateDer<'_>) -> Option<Timestamp> {

@@ -1,14 +1,19 @@
 //! Who a process runs as: users and groups by name or number.
 
 use anyhow::{Context, Result};
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use std::{
+    ffi::CString,
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
+
+/// To read a file, and to pass through a folder, as in the modes of files.
+pub(crate) const READ: u32 = 0o4;
+pub(crate) const PASS: u32 = 0o1;
 
 /// Who a program runs as.
 pub(crate) struct Owner {
@@ -55,11 +60,7 @@ impl Owner {
             let mode = folder.metadata()?.mode();
             fs::set_permissions(folder, fs::Permissions::from_mode(mode | 0o011))?;
         }
-        let passes = |folder: &&Path| {
-            let bit = |meta: &fs::Metadata| if meta.uid() == user.uid.as_raw() { 0o100 } else { 0o001 };
-            folder.metadata().is_ok_and(|meta| meta.mode() & bit(&meta) != 0)
-        };
-        match notify.ancestors().skip(3).find(|folder| !passes(folder)) {
+        match notify.ancestors().nth(3).and_then(|above| self.kept_from(above, PASS)) {
             Some(folder) => anyhow::bail!(
                 "{} cannot pass through {} to say that it is ready: choose another state_dir",
                 user.name,
@@ -67,5 +68,57 @@ impl Owner {
             ),
             None => Ok(()),
         }
+    }
+
+    /// What keeps the user from doing this with a path, as the modes say: a folder on the way that does not let it pass,
+    /// or what is there; `None`: nothing does. Of what is not there, the way to it counts.
+    pub(crate) fn kept_from(&self, path: &Path, doing: u32) -> Option<PathBuf> {
+        let user = self.user.as_ref().filter(|user| !user.uid.is_root())?;
+        let name = CString::new(user.name.as_str()).ok()?;
+        let groups = getgrouplist(&name, self.group.unwrap_or(user.gid)).unwrap_or_default();
+        let may = |path: &Path, doing: u32| {
+            path.metadata().is_ok_and(|is| {
+                let whose = match () {
+                    () if is.uid() == user.uid.as_raw() => 6,
+                    () if groups.contains(&Gid::from_raw(is.gid())) => 3,
+                    () => 0,
+                };
+                is.mode() >> whose & doing == doing
+            })
+        };
+        let there = path.ancestors().find_map(|path| path.canonicalize().ok())?;
+        let doing = if path.exists() { doing } else { PASS };
+        let way: Vec<&Path> = there.ancestors().skip(1).collect();
+        let kept = way.into_iter().rev().find(|folder| !may(folder, PASS));
+        kept.or_else(|| Some(&*there).filter(|there| !may(there, doing))).map(Path::to_owned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_keeps_somebody_from_a_file_is_found() {
+        let nobody = Owner::of(Some("nobody"), None).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().canonicalize().unwrap();
+        let file = folder.join("file");
+        fs::write(&file, "").unwrap();
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for (folder_mode, file_mode, kept) in [
+            (0o700, 0o644, Some(&folder)),
+            (0o711, 0o644, None),
+            (0o711, 0o640, Some(&file)),
+            (0o744, 0o644, Some(&folder)),
+        ] {
+            mode(&folder, folder_mode);
+            mode(&file, file_mode);
+            assert_eq!(nobody.kept_from(&file, READ).as_ref(), kept, "{folder_mode:o} {file_mode:o}");
+        }
+        mode(&folder, 0o700);
+        assert_eq!(nobody.kept_from(&folder.join("not/there"), READ), Some(folder));
+        assert_eq!(nobody.kept_from(Path::new("/not/there"), READ), None);
+        assert_eq!(Owner::of(Some("root"), None).unwrap().kept_from(&file, READ), None);
     }
 }

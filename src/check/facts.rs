@@ -4,8 +4,8 @@ use crate::{
     certificate,
     config::{App, Command, Config, Tls, Watch},
     control::client,
-    owner::Owner,
-    supervisor,
+    owner::{self, Owner},
+    server, supervisor,
 };
 use rustix::{
     fs::{Access, StatFs, access, statfs},
@@ -16,6 +16,7 @@ use rustix::{
 use std::{
     env, fs,
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -34,6 +35,14 @@ pub(crate) struct Facts {
     pub(super) owners: Vec<(String, RunsAs)>,
     /// By app; why one cannot be used.
     pub(super) certificates: Vec<(String, Result<Expiry, String>)>,
+    /// Why the keys of tokens cannot be used.
+    pub(super) keys: Option<String>,
+    /// Secrets that everybody on this machine may read, by the key of chat.toml that names them.
+    pub(super) open_secrets: Vec<(String, PathBuf)>,
+    /// By app: files that its user is to read, and cannot; and what keeps it from them.
+    pub(super) unreadable: Vec<(String, PathBuf, PathBuf)>,
+    /// By app: folders on the way to the state_dir through which its user cannot pass.
+    pub(super) impassable: Vec<(String, PathBuf)>,
     /// Paths that are watched and not there.
     pub(super) unwatchable: Vec<(String, PathBuf)>,
     /// Folders that are watched, with all below.
@@ -134,7 +143,24 @@ impl Facts {
             config.enabled().filter_map(|app| Some((app.name.clone(), program(app, app.command.as_ref()?))));
         let page = config.server.page.dir.as_ref();
         let watched: Vec<(String, PathBuf)> = config.enabled().flat_map(|app| watched(config, app)).collect();
+        let keys = config.server.auth.keys.as_ref();
+        let secret = keys.map(|file| server::holds_a_secret(file));
+        let secrets = config
+            .enabled()
+            .filter_map(|app| Some((format!("app.{}.tls", app.name), app.tls.as_ref()?.key.clone())))
+            .chain(
+                keys.filter(|_| secret == Some(Ok(true))).map(|file| ("auth.keys".to_owned(), file.clone())),
+            );
+        let others = || config.enabled().filter_map(|app| Some((app, another(app)?)));
         Self {
+            open_secrets: secrets.filter(|(_, file)| is_open(file)).collect(),
+            keys: secret.and_then(Result::err),
+            unreadable: others().flat_map(|(app, owner)| unreadable(config, app, &owner)).collect(),
+            impassable: others()
+                .filter_map(|(app, owner)| {
+                    Some((app.name.clone(), owner.kept_from(config.state_dir.parent()?, owner::PASS)?))
+                })
+                .collect(),
             ports,
             programs: programs.collect(),
             owners: config.enabled().map(|app| (app.name.clone(), runs_as(app))).collect(),
@@ -196,10 +222,34 @@ fn program(app: &App, command: &Command) -> Program {
 
 fn runs_as(app: &App) -> RunsAs {
     match Owner::of(app.user.as_deref(), app.group.as_deref()) {
-        Ok(Owner { user: Some(user), .. }) if user.uid.as_raw() != geteuid().as_raw() => RunsAs::Another,
+        Ok(owner) if is_another(&owner) => RunsAs::Another,
         Ok(_) => RunsAs::Us,
         Err(error) => RunsAs::Nobody(format!("{error:#}")),
     }
+}
+
+fn is_another(owner: &Owner) -> bool {
+    owner.user.as_ref().is_some_and(|user| user.uid.as_raw() != geteuid().as_raw())
+}
+
+/// Whom an app is to run as, if that is somebody else whom there is.
+fn another(app: &App) -> Option<Owner> {
+    Owner::of(app.user.as_deref(), app.group.as_deref()).ok().filter(is_another)
+}
+
+/// The files that a chat server reads again while it runs, as far as its user cannot.
+fn unreadable(config: &Config, app: &App, owner: &Owner) -> Vec<(String, PathBuf, PathBuf)> {
+    let chat = app.listen.is_some() && app.command.is_none();
+    let files = app.tls.iter().flat_map(|tls| [&tls.cert, &tls.key]).chain(&config.server.auth.keys);
+    files
+        .filter(|file| chat && file.exists())
+        .filter_map(|file| Some((app.name.clone(), file.clone(), owner.kept_from(file, owner::READ)?)))
+        .collect()
+}
+
+/// Whether everybody on this machine may read it.
+fn is_open(file: &Path) -> bool {
+    file.metadata().is_ok_and(|is| is.permissions().mode() & owner::READ != 0)
 }
 
 fn expiry(files: &Tls) -> Result<Expiry, String> {

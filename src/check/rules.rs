@@ -41,6 +41,9 @@ pub(super) fn findings(config: &Config, facts: &Facts) -> Vec<Finding> {
         programs,
         owners,
         certificates,
+        keys,
+        secrets,
+        readers,
         watching,
         queue,
         origins,
@@ -317,6 +320,40 @@ fn certificates(config: &Config, facts: &Facts) -> Vec<Finding> {
         }
     };
     facts.certificates.iter().filter_map(finding).collect()
+}
+
+fn keys(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let mend =
+        "keys names a JWKS, a public key in PEM, or a secret of at least 32 characters: openssl rand -hex 32";
+    facts.keys.iter().map(|why| problem(config.place("auth.keys"), why.clone(), mend)).collect()
+}
+
+fn secrets(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let finding = |(key, file): &(String, std::path::PathBuf)| {
+        let what = format!("everybody on this machine may read {}", shown(config, file));
+        remark(config.place(key), what, format!("chmod o= {}", file.display()))
+    };
+    facts.open_secrets.iter().map(finding).collect()
+}
+
+/// What users who are not root are kept from.
+fn readers(config: &Config, facts: &Facts) -> Vec<Finding> {
+    let place = |app: &str| config.place(&format!("app.{app}.user"));
+    let unreadable = |(app, file, by): &(String, std::path::PathBuf, std::path::PathBuf)| {
+        let what = format!(
+            "it may not read {}, because of the modes of {}: a new one could not be taken up",
+            shown(config, file),
+            by.display()
+        );
+        let mend = "give it to a group that this user is in: chgrp, and chmod 640 (folders: 750)";
+        remark(place(app), what, mend)
+    };
+    let impassable = |(app, folder): &(String, std::path::PathBuf)| {
+        let what = format!("it cannot pass through {} to the state_dir", folder.display());
+        problem(place(app), what, format!("choose another state_dir, or chmod o+x {}", folder.display()))
+    };
+    let unreadable = facts.unreadable.iter().map(unreadable);
+    unreadable.chain(facts.impassable.iter().map(impassable)).collect()
 }
 
 fn watching(config: &Config, facts: &Facts) -> Vec<Finding> {

@@ -206,6 +206,26 @@ fn certificates_are_judged() {
 }
 
 #[test]
+fn keys_and_who_may_read_them_are_judged() {
+    check(
+        |facts| facts.keys = Some("/srv/keys: there is no key in it".to_owned()),
+        "problem: /srv/chat.toml: auth.keys: /srv/keys: there is no key in it",
+    );
+    check(
+        |facts| facts.open_secrets = vec![("app.web.tls".to_owned(), "/srv/key.pem".into())],
+        "remark: /srv/chat.toml: app.web.tls: everybody on this machine may read key.pem",
+    );
+    check(
+        |facts| facts.unreadable = vec![("web".to_owned(), "/srv/key.pem".into(), "/srv".into())],
+        "remark: /srv/chat.toml: app.web.user: it may not read key.pem, because of the modes of /srv: a new one could not be taken up",
+    );
+    check(
+        |facts| facts.impassable = vec![("web".to_owned(), "/root".into())],
+        "problem: /srv/chat.toml: app.web.user: it cannot pass through /root to the state_dir",
+    );
+}
+
+#[test]
 fn the_configuration_itself_is_judged() {
     let open = Config::from_text(&TOML.replace("https://a.example", "*"), None).unwrap();
     let report = Report::new(&open, &fitting());

@@ -26,17 +26,22 @@ impl Origin {
         if lower == "null" {
             return Ok(Self::Exact(lower));
         }
-        let scheme = ["https://", "http://"].into_iter().find(|scheme| lower.starts_with(scheme));
-        let rest = scheme.map(|scheme| &lower[scheme.len()..]);
+        // Browsers leave out the port that a scheme has anyway (RFC 6454, section 6.2).
+        let schemes = [("https://", ":443"), ("http://", ":80")];
+        let scheme = schemes.into_iter().find(|(scheme, _)| lower.starts_with(scheme));
+        let rest = scheme.map(|(scheme, port)| {
+            let rest = &lower[scheme.len()..];
+            rest.strip_suffix(port).unwrap_or(rest)
+        });
         let plain = |host: &str| {
             !host.is_empty() && !host.contains(['/', '*', ' ', '?', '#', '@']) && host.is_ascii()
         };
         match scheme.zip(rest) {
-            Some((scheme, rest)) => match rest.strip_prefix('*') {
+            Some(((scheme, _), rest)) => match rest.strip_prefix('*') {
                 Some(domain) if domain.len() > 1 && domain.starts_with('.') && plain(domain) => {
                     Ok(Self::Below { scheme: scheme.to_owned(), domain: domain.to_owned() })
                 }
-                None if plain(rest) => Ok(Self::Exact(lower)),
+                None if plain(rest) => Ok(Self::Exact(format!("{scheme}{rest}"))),
                 _ => Err(()),
             },
             None => Err(()),
@@ -99,6 +104,12 @@ mod tests {
         let origin = Origin::read("https://chat.example.com").unwrap();
         assert!(origin.covers("https://Chat.example.com"));
         assert!(!origin.covers("https://chat.example.com:444"));
+        for (written, sent) in
+            [("https://a:443", "https://a"), ("http://a:80", "http://a"), ("http://a:443", "http://a:443")]
+        {
+            assert!(Origin::read(written).unwrap().covers(sent), "{written}");
+        }
+        assert!(Origin::read("https://*.a.example:443").unwrap().covers("https://b.a.example"));
         assert!(Origin::read("null").unwrap().covers("null"));
         assert!(Origin::read("*").unwrap().covers("anything"));
     }

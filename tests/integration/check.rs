@@ -2,7 +2,7 @@
 
 use crate::program::{Supervisor, chatctl, config, free_port, stderr};
 use serde_json::Value;
-use std::{fs, net::TcpListener, path::Path, process::Command};
+use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 /// Exit code, and the findings whose place or text has this word.
 fn check(folder: &Path, about: &str) -> (Option<i32>, Vec<Value>) {
@@ -123,6 +123,40 @@ fn certificates_are_looked_at() {
     told((1, "problem", "key.pem is not the key of"));
     certificate("5", "key.pem");
     told((0, "remark", "days"));
+    fs::set_permissions(folder.join("key.pem"), fs::Permissions::from_mode(0o644)).unwrap();
+    certificate("30", "key.pem");
+    told((0, "remark", "everybody on this machine may read key.pem"));
+    let encrypt = |arguments: &str| {
+        let all = format!("{arguments} -in key.pem -passout pass:x -out encrypted.pem");
+        let made = Command::new("openssl").args(all.split(' ')).current_dir(folder).output().unwrap();
+        assert!(made.status.success(), "{}", stderr(&made));
+        fs::rename(folder.join("encrypted.pem"), folder.join("key.pem")).unwrap();
+        told((1, "problem", "key.pem: the key is encrypted"));
+    };
+    encrypt("pkcs8 -topk8");
     fs::write(folder.join("key.pem"), "no key").unwrap();
     told((1, "problem", "there is no private key in it"));
+    certificate("30", "key.pem");
+    encrypt("ec -aes256");
+}
+
+#[test]
+fn keys_of_tokens_are_looked_at() {
+    let supervisor = Supervisor::prepare("[auth]\nkeys = \"keys\"");
+    let keys = supervisor.path("keys");
+    let told = |text: &str, mode, expected: (i32, &str)| {
+        fs::write(&keys, text).unwrap();
+        fs::set_permissions(&keys, fs::Permissions::from_mode(mode)).unwrap();
+        let (code, findings) = check(supervisor.dir.path(), "auth.keys");
+        let what = findings.first().map_or("", |finding| finding["what"].as_str().unwrap());
+        assert!(what.contains(expected.1) && what.is_empty() == expected.1.is_empty(), "{findings:?}");
+        assert_eq!(code, Some(expected.0), "{findings:?}");
+    };
+    told("short", 0o600, (1, "too short"));
+    told(&"x".repeat(32), 0o600, (0, ""));
+    told(&"x".repeat(32), 0o644, (0, "everybody on this machine may read keys"));
+    let public =
+        r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","alg":"EdDSA"}"#;
+    told(public, 0o644, (0, ""));
+    told("{}", 0o644, (1, "not one for signing"));
 }
