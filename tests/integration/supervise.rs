@@ -96,7 +96,13 @@ fn a_folder_that_came_just_before_an_order_is_watched() {
     fs::create_dir(supervisor.path("public")).unwrap();
     assert!(chatctl(supervisor.dir.path(), &["restart"]).status.success());
     fs::write(supervisor.path("public/page.html"), "x").unwrap();
-    until("its restart", || (supervisor.app()?["last_reason"] == "public/page.html changed").then_some(()));
+    let reason = || Some(supervisor.app()?["last_reason"].as_str()?.to_owned());
+    let first = until("its restart", || reason().filter(|reason| reason.starts_with("public")));
+    // That the folder was made may be seen late, and both are one change then, named after the first.
+    if first == "public changed" {
+        fs::write(supervisor.path("public/page.html"), "y").unwrap();
+    }
+    until("a restart for what is in it", || (reason()? == "public/page.html changed").then_some(()));
 }
 
 #[test]
