@@ -7,7 +7,8 @@
 //! be refused again; and, if it never ends, when it owes [`DEEP`], until all of that is paid.
 //!
 //! Everything else it can send (pings, acknowledgements, packets that mean nothing) costs as well: of that four times as
-//! many are read, and nothing is refused.
+//! many are read, and nothing is refused. Bytes cost in the same way: what is long counts as a frame for every [`PIECE`],
+//! so that who sends pictures is read as slowly as who sends many words, and loses none.
 //!
 //! Who was made to wait, and comes again, goes on where it stopped; see [`super::debts`].
 
@@ -26,6 +27,8 @@ use std::{
 
 /// Frames for each event that is allowed.
 const FRAMES: u32 = 4;
+/// Bytes that cost as much as another frame.
+const PIECE: u64 = 4096;
 /// Refused ones that cost as much as one that is taken.
 const REFUSED: u32 = 3;
 /// Who owes so much is read no further, whatever more there is of it.
@@ -61,6 +64,11 @@ pub(super) enum Verdict {
 /// How fast a client's frames may be, of which so many events are allowed.
 pub(super) fn of_frames(events: Rate) -> Rate {
     events.times(FRAMES)
+}
+
+/// As how many frames one with so many bytes counts.
+pub(super) fn weight(bytes: u64) -> u32 {
+    u32::try_from(bytes / PIECE).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 impl Pace {
@@ -134,7 +142,7 @@ impl Link {
         ticket.map(|ticket| ticket.pace.rate.per_second)
     }
 
-    /// So many frames or requests of this client were read.
+    /// So many frames or requests of this client were read, by their [`weight`].
     pub(super) fn took(self: &Arc<Self>, frames: u32) {
         if let Some(ticket) = self.ticket.get().filter(|_| frames > 0) {
             let wait = ticket.pace.frames(frames, Instant::now());
@@ -244,5 +252,18 @@ mod tests {
         assert_eq!(pace.frames(40, now), Duration::from_secs(1));
         assert_eq!(pace.frames(1_000_000, now), PAUSE);
         assert_eq!(pace.debt(now + PAUSE), Duration::ZERO);
+        assert_eq!(pace.frames(weight(u64::MAX), now), PAUSE);
+    }
+
+    #[test]
+    fn bytes_cost_as_frames_do() {
+        for (bytes, frames) in [(0, 1), (4095, 1), (4096, 2), (1_000_000, 245), (u64::MAX, u32::MAX)] {
+            assert_eq!(weight(bytes), frames, "{bytes}");
+        }
+        // As shipped: sixteen pictures of 1 MB at once, and then 1.6 MB a second.
+        let (pace, now) = pace(100, 1000);
+        assert!((0..16).all(|_| pace.frames(weight(1_000_000), now).is_zero()));
+        let waits = pace.frames(weight(1_000_000), now) + pace.frames(weight(1_600_000), now);
+        assert!(waits > Duration::from_secs(1) && waits < Duration::from_secs(2), "{waits:?}");
     }
 }

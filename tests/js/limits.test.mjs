@@ -145,6 +145,23 @@ test("frames that are no events make a client slow, and nobody else", async (t) 
   assert.ok(Date.now() - begun > 1500, `${Date.now() - begun} ms`);
 });
 
+test("what is long makes a client slow, and none of it is lost", async (t) => {
+  for (const client of [FIRST, POLLING]) {
+    const server = await serve(t, "local", "[limits]\nmessages_per_second = 50\nmessage_burst = 50\n");
+    const [speaker, listener] = await Promise.all(["speaker", "listener"].map((name) => connect(t, server, { name, room: "r" }, client)));
+    for (const socket of [speaker, listener]) await ask(socket, "join_room", { type: 1 });
+    const begun = Date.now();
+    const long = Array.from({ length: 6 }, (_, n) => `${n}${"x".repeat(400_000)}`);
+    long.forEach((text) => speaker.emit("chatting", text));
+    const said = () => listener.heard.filter(([, body]) => body.type === "chat").map(([, body]) => body.msg);
+    await until("all of it", () => said().length >= long.length);
+    assert.deepEqual(said(), long);
+    // 800 KB at once, the rest at 800 KB a second; by polling the last 800 KB are read before they are weighed.
+    assert.ok(Date.now() - begun > 700, `${client.label}: ${Date.now() - begun} ms`);
+    assert.deepEqual(speaker.heard.filter(([event]) => event === "chat_error"), []);
+  }
+});
+
 test("a trusted proxy says whose connections they are, and nobody else does", async (t) => {
   const keys = "[limits]\nexempt = []\nmax_connections_per_address = 2\n";
   const trusting = await serve(t, "local", `trusted_proxies = ["127.0.0.1"]\n${keys}`);

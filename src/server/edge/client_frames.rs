@@ -6,7 +6,10 @@
 //! `45<attachments>-`).
 
 use super::frames::attachments;
-use crate::frames::{BINARY, CLOSE, PONG, TEXT};
+use crate::{
+    frames::{BINARY, CLOSE, PONG, TEXT},
+    server::pace,
+};
 
 /// An unfinished packet longer than this is not kept; its connection stays where it is.
 const LONGEST: usize = 8 << 20;
@@ -22,8 +25,8 @@ pub(in crate::server) struct ClientFrames {
     /// Payload of this frame that went by, and that is still to come.
     past: u64,
     left: u64,
-    /// Frames since they were last counted.
-    frames: u32,
+    /// What the frames weigh since they were last weighed.
+    weight: u32,
     /// Bytes of this message up to the end of this frame, and of the largest since that was last asked.
     message: u64,
     largest: u64,
@@ -80,9 +83,9 @@ impl ClientFrames {
         seen
     }
 
-    /// Frames that began since this was last asked.
-    pub(super) fn count(&mut self) -> u32 {
-        std::mem::take(&mut self.frames)
+    /// What the frames that began since this was last asked weigh (see [`pace`]).
+    pub(super) fn weight(&mut self) -> u32 {
+        std::mem::take(&mut self.weight)
     }
 
     /// How long the largest message is that was under way since this was last asked, as far as its frames say.
@@ -143,7 +146,7 @@ impl ClientFrames {
         }
         (self.have, self.past, self.left) = (0, past, len - past);
         seen.pong |= opcode == PONG;
-        self.frames = self.frames.saturating_add(1);
+        self.weight = self.weight.saturating_add(pace::weight(len));
         true
     }
 

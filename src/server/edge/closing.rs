@@ -23,16 +23,19 @@ pub(super) struct Closing {
     /// So much of it has come of this packet; `None`: this is another.
     matches: Option<usize>,
     seen: bool,
+    /// Bytes that have come.
+    len: u64,
 }
 
 impl Closing {
     pub(super) fn new(eio3: bool) -> Self {
         let (packet, separator) = if eio3 { (&b"1:1"[..], None) } else { (&b"1"[..], Some(SEPARATOR)) };
-        Self { packet, separator, matches: Some(0), seen: false }
+        Self { packet, separator, matches: Some(0), seen: false, len: 0 }
     }
 
     /// Looks at the next bytes.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.len += bytes.len() as u64;
         for byte in bytes {
             if Some(*byte) == self.separator {
                 self.seen = self.is_seen();
@@ -41,6 +44,11 @@ impl Closing {
                 self.matches = self.matches.filter(|at| self.packet.get(*at) == Some(byte)).map(|at| at + 1);
             }
         }
+    }
+
+    /// Bytes that have gone by.
+    pub(super) fn len(&self) -> u64 {
+        self.len
     }
 
     /// Whether the client closes, when nothing more comes.

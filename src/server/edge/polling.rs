@@ -9,7 +9,10 @@ use super::{
     stream::too_long,
     turned_away,
 };
-use crate::server::link::{ClosePolling, Drain, Leave, Link, Polling, lock};
+use crate::server::{
+    link::{ClosePolling, Drain, Leave, Link, Polling, lock},
+    pace,
+};
 use axum::{
     body::Body,
     extract::Request,
@@ -134,6 +137,8 @@ impl Edge {
             self.doors.turn_away("body_timeout");
             return (StatusCode::REQUEST_TIMEOUT, "the body does not come\n").into_response();
         };
+        // The request itself has been counted.
+        link.took(pace::weight(lock(&closing).len()) - 1);
         link.drained();
         if reply.status() == StatusCode::PAYLOAD_TOO_LARGE {
             self.doors.turn_away("max_payload");

@@ -89,7 +89,7 @@ impl EdgeStream {
     fn follow(&mut self, cx: &mut Context<'_>, read: &[u8]) {
         self.follow_upgrade(read.len());
         let seen = self.client.feed(read);
-        self.link.took(self.client.count());
+        self.link.took(self.client.weight());
         if self.client.largest() > self.max_payload {
             self.refuse(cx);
         }

@@ -5,7 +5,10 @@
 //! long.
 
 use super::{EdgeStream, cut, leave::Leave};
-use crate::server::link::Stage;
+use crate::{
+    frames::{CLOSE, push_frame},
+    server::link::Stage,
+};
 use std::{
     io,
     pin::Pin,
@@ -41,9 +44,9 @@ impl EdgeStream {
         }
         // What is thrown away cannot be read by another process.
         self.link.stays_put();
+        let mut close = Vec::new();
         let reason = too_long(self.max_payload);
-        let length = u8::try_from(2 + reason.len()).unwrap_or(u8::MAX);
-        let close = [&[0x88, length], &TOO_BIG.to_be_bytes()[..], reason.as_bytes()].concat();
+        push_frame(&mut close, CLOSE, &[&TOO_BIG.to_be_bytes(), reason.as_bytes()]);
         if self.leave == Leave::Not {
             // What cannot be written is seen by the next read.
             let _ = self.append(cx, &close);
