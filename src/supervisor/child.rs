@@ -34,6 +34,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::ExitStatus,
+    thread,
 };
 use tokio::{process::Command, task::JoinHandle};
 
@@ -91,16 +92,9 @@ impl Child {
             command.fd_mappings(mappings.collect())?;
         }
         let named = format!("cannot run {}", command.get_program().display());
-        let process = with_nofile(version.app.nofile, || Command::from(command).spawn())?.context(named)?;
+        let start = || with_nofile(version.app.nofile, || Command::from(command).spawn());
+        let process = with_nice(version.app.nice, start)??.context(named)?;
         let pid = process.id().context("the child has no pid")?;
-        if let Some((nice, process)) = version.app.nice.zip(pid_of(pid))
-            && let Err(error) = setpriority_process(Some(process), nice)
-        {
-            // It runs already, and must not without anybody who knows of it.
-            tree::kill(pid);
-            return Err(error)
-                .with_context(|| format!("nice = {nice} takes more rights than this supervisor has"));
-        }
         Ok((Self { pid, process: Process::Own(Box::new(process)), notices, notify_path }, go))
     }
 
@@ -198,6 +192,22 @@ fn with_nofile<T>(limit: Option<u64>, start: impl FnOnce() -> T) -> Result<T> {
     let started = start();
     setrlimit(Resource::Nofile, own)?;
     Ok(started)
+}
+
+/// Does it at another priority, which what is started meanwhile inherits: what is given to a program that runs already
+/// comes too late for what it has done by then, and for its threads. On a thread of its own, since a priority is a
+/// thread's (nice(2), "C library/kernel differences"), and who has lowered its own may not be able to raise it again.
+fn with_nice<T: Send>(nice: Option<i32>, start: impl FnOnce() -> T + Send) -> Result<T> {
+    let Some(nice) = nice else { return Ok(start()) };
+    let runtime = tokio::runtime::Handle::current();
+    let start = move || {
+        let _context = runtime.enter();
+        setpriority_process(None, nice)
+            .with_context(|| format!("nice = {nice} takes more rights than this supervisor has"))?;
+        Ok(start())
+    };
+    let started = thread::scope(|scope| scope.spawn(start).join());
+    started.unwrap_or_else(|_| Err(anyhow::anyhow!("a bug: it could not be started")))
 }
 
 /// How a process ended, in words.
