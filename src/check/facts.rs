@@ -151,12 +151,13 @@ impl Facts {
             .chain(
                 keys.filter(|_| secret == Some(Ok(true))).map(|file| ("auth.keys".to_owned(), file.clone())),
             );
-        let others = || config.enabled().filter_map(|app| Some((app, another(app)?)));
+        let others: Vec<_> = config.enabled().filter_map(|app| Some((app, another(app)?))).collect();
         Self {
             open_secrets: secrets.filter(|(_, file)| is_open(file)).collect(),
             keys: secret.and_then(Result::err),
-            unreadable: others().flat_map(|(app, owner)| unreadable(config, app, &owner)).collect(),
-            impassable: others()
+            unreadable: others.iter().flat_map(|(app, owner)| unreadable(config, app, owner)).collect(),
+            impassable: others
+                .iter()
                 .filter_map(|(app, owner)| {
                     Some((app.name.clone(), owner.kept_from(config.state_dir.parent()?, owner::PASS)?))
                 })
