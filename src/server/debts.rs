@@ -7,7 +7,10 @@
 //!
 //! Bounded: of more than [`MOST`] that owe at a time, the last to come are not remembered, and have their burst again.
 
-use crate::chat::{Bucket, Rate};
+use crate::{
+    chat::{Bucket, Rate},
+    slack::give_back,
+};
 use std::{collections::HashMap, hash::Hash, time::Instant};
 
 /// Addresses that are remembered.
@@ -55,7 +58,7 @@ impl<Address: Eq + Hash> Debts<Address> {
         if self.left.len() >= MOST.min(FEW.max(self.tidied * 2)) {
             self.left.retain(|_, left| !left.is_all(now));
             self.tidied = self.left.len();
-            self.left.shrink_to(FEW.max(self.tidied * 2));
+            give_back(&mut self.left);
         }
         if self.left.len() < MOST {
             self.left.insert(address, left);
