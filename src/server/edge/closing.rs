@@ -1,5 +1,5 @@
-//! Whether a client that polls ends its session, seen as its POST goes by. The engine lets go of a session that has never
-//! joined only much later, and says so to nobody.
+//! What is seen of a POST as it goes by: how long it is, and whether its client ends the session. The engine lets go of a
+//! session that has never joined only much later, and says so to nobody.
 
 use crate::server::link::lock;
 use axum::body::Body;
