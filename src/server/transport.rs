@@ -4,6 +4,7 @@
 //! whether it reads a page, polls or is a WebSocket. All that passes is counted.
 
 use super::doors::Pass;
+use bytes::BytesMut;
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
@@ -50,6 +51,27 @@ impl Transport {
     /// Whether it is a TCP connection and nothing more: another process can go on with it.
     pub(super) fn is_plain(&self) -> bool {
         matches!(self.io, Io::Plain(_))
+    }
+
+    /// Writes these bytes after those that are kept already, and keeps what the kernel does not take. Whether it took all
+    /// of them.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(super) fn write_or_keep(
+        &mut self,
+        cx: &mut Context<'_>,
+        kept: &mut BytesMut,
+        bytes: &[u8],
+    ) -> io::Result<bool> {
+        let mut written = 0;
+        if kept.is_empty()
+            && let Poll::Ready(taken) = Pin::new(self).poll_write(cx, bytes)
+        {
+            written = taken?;
+        }
+        kept.extend_from_slice(&bytes[written..]);
+        Ok(written == bytes.len())
     }
 
     /// The connection itself; `None`: it is not plain.

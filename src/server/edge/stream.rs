@@ -156,14 +156,7 @@ impl EdgeStream {
     /// The same; what the kernel did not take is seen to by the next [`EdgeStream::write_tail`].
     fn put(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> io::Result<()> {
         let Some(io) = &mut self.io else { return self.stow(cx, frames) };
-        let mut written = 0;
-        if self.tail.is_empty()
-            && let Poll::Ready(taken) = Pin::new(io).poll_write(cx, frames)
-        {
-            written = taken?;
-        }
-        if written < frames.len() {
-            self.tail.extend_from_slice(&frames[written..]);
+        if !io.write_or_keep(cx, &mut self.tail, frames)? {
             self.link.stall(true);
         }
         Ok(())

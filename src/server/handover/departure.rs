@@ -1,14 +1,14 @@
 //! What a connection is while it goes from one process to another, and who waits for many of them.
 
 use crate::server::transport::Transport;
+use bytes::BytesMut;
 use std::{
     io,
-    pin::Pin,
     sync::atomic::{AtomicUsize, Ordering::*},
-    task::{Context, Poll},
+    task::Context,
     time::Duration,
 };
-use tokio::{io::AsyncWrite, sync::Notify, time::timeout};
+use tokio::{sync::Notify, time::timeout};
 
 /// A connection that nobody reads, and what belongs to it.
 pub(in crate::server) struct Detached {
@@ -16,7 +16,7 @@ pub(in crate::server) struct Detached {
     /// What has been read of a packet that is not finished.
     pub(in crate::server) read: Vec<u8>,
     /// What the kernel has not taken yet of what was written.
-    pub(in crate::server) write: Vec<u8>,
+    pub(in crate::server) write: BytesMut,
     /// How long a heartbeat that the client waits for has still to be held back.
     pub(in crate::server) heartbeat: Option<Duration>,
 }
@@ -27,14 +27,7 @@ impl Detached {
     /// # Errors
     /// The connection is broken.
     pub(in crate::server) fn write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> io::Result<()> {
-        let mut written = 0;
-        if self.write.is_empty()
-            && let Poll::Ready(taken) = Pin::new(&mut self.io).poll_write(cx, frames)
-        {
-            written = taken?;
-        }
-        self.write.extend_from_slice(&frames[written..]);
-        Ok(())
+        self.io.write_or_keep(cx, &mut self.write, frames).map(drop)
     }
 }
 

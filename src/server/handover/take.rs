@@ -139,7 +139,7 @@ impl Taken {
         let announced = self.announced.remove(&traveller.member).ok_or(io::ErrorKind::InvalidData)?;
         let io = edge.carry_on(socket)?;
         let link = edge.expect(announced, &traveller, heartbeat, arriving)?;
-        Ok((link, Detached { io, read, write, heartbeat: None }))
+        Ok((link, Detached { io, read, write: write[..].into(), heartbeat: None }))
     }
 }
 

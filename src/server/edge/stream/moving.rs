@@ -17,7 +17,6 @@ use crate::server::{
     handover::Detached,
     link::{Link, Stage},
 };
-use bytes::BytesMut;
 use std::{
     io,
     pin::Pin,
@@ -123,7 +122,7 @@ impl EdgeStream {
         // These stay here as well: should it be put back, they have been seen to.
         let read = [unfinished, &self.head].concat();
         let heartbeat = self.heartbeat.as_ref().map(|time| time.deadline() - Instant::now());
-        self.link.detach(Detached { io, read, write: std::mem::take(&mut self.tail).into(), heartbeat });
+        self.link.detach(Detached { io, read, write: std::mem::take(&mut self.tail), heartbeat });
     }
 
     // --- coming
@@ -140,7 +139,7 @@ impl EdgeStream {
         }
         if !write.is_empty() {
             // What has been written since comes after it.
-            let since = std::mem::replace(&mut self.tail, BytesMut::from(&write[..]));
+            let since = std::mem::replace(&mut self.tail, write);
             self.tail.extend_from_slice(&since);
         }
         // What cannot be written is seen by whoever writes or reads next.
