@@ -14,6 +14,7 @@ use super::{
     tls::Tls,
     transport::Transport,
 };
+use crate::config::RefusedBy;
 use axum::{Router, extract::Request};
 use hyper::{body::Incoming, service::Service};
 use hyper_util::{
@@ -161,7 +162,7 @@ impl Entrance {
         let _ = stream.set_nodelay(true);
         let opened = tokio::time::timeout(self.handshake_timeout, self.open(stream, peer, pass)).await;
         let Ok(opened) = opened else {
-            self.doors.turn_away("handshake_timeout");
+            self.doors.turn_away(RefusedBy::HandshakeTimeout);
             return Ok(());
         };
         let (transport, peer) = opened?;
@@ -180,7 +181,7 @@ impl Entrance {
         let served = connection.await;
         // One that is kept open for a next request, and has none, is no trouble.
         if served.as_ref().is_err_and(hyper::Error::is_timeout) && !asked.load(Relaxed) {
-            self.doors.turn_away("handshake_timeout");
+            self.doors.turn_away(RefusedBy::HandshakeTimeout);
         }
         served.map_err(io::Error::other)
     }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     chat::{Given, Identity},
-    config::Limits,
+    config::{Limits, RefusedBy},
 };
 use ipnet::IpNet;
 use std::{
@@ -89,11 +89,11 @@ pub(super) enum Full {
 
 impl Full {
     /// The key of `[limits]`.
-    pub(super) fn limit(self) -> &'static str {
+    pub(super) fn limit(self) -> RefusedBy {
         match self {
-            Self::All(_) => "max_connections",
-            Self::Address(_) => "max_connections_per_address",
-            Self::Name(_) => "max_connections_per_name",
+            Self::All(_) => RefusedBy::MaxConnections,
+            Self::Address(_) => RefusedBy::MaxConnectionsPerAddress,
+            Self::Name(_) => RefusedBy::MaxConnectionsPerName,
         }
     }
 }
@@ -214,8 +214,8 @@ impl Doors {
     }
 
     /// Counts that somebody was refused something.
-    pub(super) fn turn_away(&self, why: &'static str) {
-        self.stats.turn_away(why);
+    pub(super) fn turn_away(&self, by: RefusedBy) {
+        self.stats.turn_away(by);
     }
 
     /// Waits until a crowd has left.
@@ -285,15 +285,15 @@ impl Ticket {
     }
 
     /// See [`Doors::turn_away`].
-    pub(super) fn turn_away(&self, why: &'static str) {
-        self.doors.turn_away(why);
+    pub(super) fn turn_away(&self, by: RefusedBy) {
+        self.doors.turn_away(by);
     }
 }
 
 impl Pass {
     /// See [`Doors::turn_away`].
-    pub(super) fn turn_away(&self, why: &'static str) {
-        self.doors.turn_away(why);
+    pub(super) fn turn_away(&self, by: RefusedBy) {
+        self.doors.turn_away(by);
     }
 
     /// Where its bytes are counted.

@@ -4,6 +4,7 @@
 //! whether it reads a page, polls or is a WebSocket. All that passes is counted.
 
 use super::doors::Pass;
+use crate::config::RefusedBy;
 use bytes::BytesMut;
 use std::{
     io,
@@ -102,7 +103,7 @@ impl Transport {
         self.stalled = None;
         // Who writes on, as the one who says goodbye, waits once more, and it is still the same client.
         if !std::mem::replace(&mut self.given_up, true) {
-            self.pass.turn_away("stall_timeout");
+            self.pass.turn_away(RefusedBy::StallTimeout);
         }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }

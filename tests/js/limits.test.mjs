@@ -21,6 +21,9 @@ const upgrade = (server, headers) =>
     socket.on("error", () => {});
   }));
 
+/** By what somebody was refused. */
+const met = (counts) => Object.keys(counts).filter((by) => counts[by] > 0);
+
 /** What a bare connection hears until its end. */
 const bare = (server, ...chunks) =>
   soon("the end of a connection", new Promise((end) => {
@@ -92,7 +95,7 @@ test("too fast is told once, counted, and does not lose what was taken", async (
     const app = await server.status();
     return app?.turned_away?.messages_per_second >= refusals && app;
   });
-  assert.deepEqual(Object.keys(turned_away), ["messages_per_second"]);
+  assert.deepEqual(met(turned_away), ["messages_per_second"]);
 });
 
 test("a packet that is too long is refused with a reason, counted, and its sender comes back", async (t) => {
@@ -115,7 +118,7 @@ test("a packet that is too long is refused with a reason, counted, and its sende
   const answer = await fetch(`${server.url}${HANDSHAKE}&sid=${sid}`, { method: "POST", body: `4${"x".repeat(3000)}` });
   assert.deepEqual([answer.status, await answer.text()], [413, "a packet is too long: max_payload is 2000 bytes"]);
   const counted = await until("the count", async () => (await server.status())?.turned_away);
-  assert.deepEqual(counted, { max_payload: times + 1 });
+  assert.deepEqual([met(counted), counted.max_payload], [["max_payload"], times + 1]);
 });
 
 test("too much in one room is refused there, and nowhere else", async (t) => {
