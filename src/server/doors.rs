@@ -15,6 +15,7 @@ use super::{
 use crate::{
     chat::{Given, Identity},
     config::{Limits, RefusedBy},
+    slack::give_back,
 };
 use ipnet::IpNet;
 use std::{
@@ -347,6 +348,7 @@ fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
         *count -= 1;
         if *count == 0 {
             counts.remove(key);
+            give_back(counts);
         }
     }
 }
@@ -388,6 +390,21 @@ mod tests {
         drop((third, more, subscriber));
         let inside = lock(&doors.inside);
         assert!(inside.sessions == 0 && inside.of_address.is_empty() && inside.under_name.is_empty());
+    }
+
+    #[test]
+    fn a_crowd_leaves_no_tables_behind() {
+        let doors = doors(0, 0, 3);
+        let addresses = (0..5000u32).map(|n| IpAddr::from(n.to_be_bytes()));
+        let come = |address: IpAddr| {
+            let session = doors.enter(address, &named(&address.to_string())).ok();
+            (session, doors.connect(address, false).ok())
+        };
+        drop(addresses.map(come).collect::<Vec<_>>());
+        let inside = lock(&doors.inside);
+        let room =
+            [inside.of_address.capacity(), inside.connections_of.capacity(), inside.under_name.capacity()];
+        assert!(room.iter().all(|room| *room < 100), "{room:?}");
     }
 
     proptest! {
