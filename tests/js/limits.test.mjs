@@ -220,6 +220,23 @@ test("pages of other origins are refused by polling and by WebSocket, with and w
   assert.equal((await fetch(`${server.url}${HANDSHAKE}&sid=${sid}`, { method: "POST", body: "40", headers: { origin: "https://evil.example" } })).status, 403);
 });
 
+test("who opens a session and never connects to the chat is closed, and counted; who goes by itself is not", async (t) => {
+  const server = await supervise(t, "local", "", '[limits]\nhandshake_timeout = "1s"\n');
+  const honest = await connect(t, server, { name: "n", room: "r" });
+  const websocket = () => new WebSocket(`${server.url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`);
+  const [silent, gone] = [websocket(), websocket()];
+  gone.on("open", () => gone.close());
+  await soon("the silent one's end", new Promise((end) => silent.on("close", end)));
+  const { sid } = JSON.parse((await (await open(server)).text()).slice(1));
+  await until("the end of who polls", async () => (await fetch(`${server.url}${HANDSHAKE}&sid=${sid}`)).status === 400);
+  const counted = await until("the count", async () => {
+    const app = await server.status();
+    return app?.turned_away.handshake_timeout >= 2 && app.turned_away;
+  });
+  assert.deepEqual([met(counted), counted.handshake_timeout], [["handshake_timeout"], 2]);
+  assert.equal((await ask(honest, "chatting", "still here")).ok, true);
+});
+
 test("who brings no request, half a body, or takes no answer is given up; an honest client stays", async (t) => {
   const server = await serve(t, "local", '[limits]\nhandshake_timeout = "1s"\nbody_timeout = "1s"\nstall_timeout = "1s"\nmax_queue_bytes = "64M"\nmax_queue = 100000\n');
   const honest = await connect(t, server, { name: "honest", room: "r" });

@@ -68,7 +68,7 @@ impl Edge {
         };
         let edge: Weak<Self> = Arc::downgrade(&self);
         let (gets, credit, leave) = (AtomicU32::new(0), Notify::new(), Leave::default());
-        let polling = Polling { sid: OnceLock::new(), gets, credit, leave, born: Instant::now(), edge };
+        let polling = Polling { sid: OnceLock::new(), gets, credit, leave, edge };
         let link = self.link(&handshake, ticket, Some(Box::new(polling)));
         tracing::debug!(request = requests(), conn = link.conn, "polling");
         let mut request = Request::new(Body::empty());
