@@ -2,6 +2,10 @@
 //!
 //! It does not wait for ever: a client that takes nothing of what is written to it for `stall_timeout` is given up,
 //! whether it reads a page, polls or is a WebSocket. All that passes is counted.
+//!
+//! Who has been told the last word may still be sending, as a POST that is too long. Closed at once, the kernel would reset
+//! the connection, and the client never read the word: what comes is thrown away until it has gone, but not for long, nor
+//! however much it is.
 
 use super::doors::Pass;
 use crate::config::RefusedBy;
@@ -11,7 +15,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     sync::atomic::Ordering::Relaxed,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -20,6 +24,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
+
+/// Longest wait for a client to go that has been told the last word, and most that is still read of it.
+const LINGER: Duration = Duration::from_secs(10);
+const LINGER_BYTES: usize = 32 << 20;
 
 /// With TLS or without.
 enum Io {
@@ -35,18 +43,29 @@ pub(super) struct Transport {
     stalled: Option<Pin<Box<Sleep>>>,
     /// It was given up.
     given_up: bool,
+    lingering: Option<Box<Lingering>>,
     pass: Pass,
+}
+
+/// How long, and for how much, its going is still waited for.
+struct Lingering {
+    time: Pin<Box<Sleep>>,
+    bytes: usize,
 }
 
 impl Transport {
     /// A connection without TLS.
     pub(super) fn plain(io: TcpStream, patience: Duration, pass: Pass) -> Self {
-        Self { io: Io::Plain(io), patience, stalled: None, given_up: false, pass }
+        Self::of(Io::Plain(io), patience, pass)
     }
 
     /// One with TLS, after its handshake.
     pub(super) fn tls(io: TlsStream<TcpStream>, patience: Duration, pass: Pass) -> Self {
-        Self { io: Io::Tls(Box::new(io)), patience, stalled: None, given_up: false, pass }
+        Self::of(Io::Tls(Box::new(io)), patience, pass)
+    }
+
+    fn of(io: Io, patience: Duration, pass: Pass) -> Self {
+        Self { io, patience, stalled: None, given_up: false, lingering: None, pass }
     }
 
     /// Whether it is a TCP connection and nothing more: another process can go on with it.
@@ -109,6 +128,31 @@ impl Transport {
     }
 }
 
+impl Transport {
+    /// Reads and throws away, until the client has gone, or had its time.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let begin = || Box::new(Lingering { time: Box::pin(sleep(LINGER)), bytes: LINGER_BYTES });
+        let mut lingering = self.lingering.take().unwrap_or_else(begin);
+        let polled = self.discard(cx, &mut lingering);
+        self.lingering = Some(lingering);
+        polled
+    }
+
+    fn discard(&mut self, cx: &mut Context<'_>, lingering: &mut Lingering) -> Poll<()> {
+        let mut scratch = [0; 8192];
+        while lingering.bytes > 0 && lingering.time.as_mut().poll(cx).is_pending() {
+            let mut some = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut some));
+            let len = some.filled().len();
+            if read.is_err() || len == 0 {
+                break;
+            }
+            lingering.bytes = lingering.bytes.saturating_sub(len);
+        }
+        Poll::Ready(())
+    }
+}
+
 /// Does it with the one or the other.
 macro_rules! with {
     ($transport:ident, $io:ident => $what:expr) => {
@@ -164,7 +208,10 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = with!(self, io => Pin::new(io).poll_shutdown(cx));
-        self.patiently(cx, polled)
+        if self.lingering.is_none() {
+            let polled = with!(self, io => Pin::new(io).poll_shutdown(cx));
+            ready!(self.patiently(cx, polled))?;
+        }
+        self.linger(cx).map(Ok)
     }
 }
