@@ -121,25 +121,30 @@ fn state_dir(config: &Config, facts: &Facts) -> Vec<Finding> {
     let logs: u64 = config.enabled().map(|app| app.log_max_size * (u64::from(app.log_retain) + 1)).sum();
     let place = config.place("state_dir");
     let mut found = space(&facts.state_dir, &place, logs, "logs");
-    let dir = facts.state_dir.path.display();
-    found.extend(match facts.state_dir.filesystem {
-        Filesystem::Memory => Some(remark(
+    match facts.state_dir.filesystem {
+        Filesystem::Memory => found.push(remark(
             place,
-            format!("{dir} is in memory: logs and recovery are gone after a reboot"),
+            format!(
+                "{} is in memory: logs and recovery are gone after a reboot",
+                facts.state_dir.path.display()
+            ),
             "choose a state_dir on a disk, as /var/lib/chatctl",
         )),
-        Filesystem::Layer => Some(remark(
+        Filesystem::Layer => found.push(remark(
             place,
-            format!("{dir} is a layer of a container, and goes with it"),
+            format!("{} is a layer of a container, and goes with it", facts.state_dir.path.display()),
             "mount a volume there",
         )),
-        Filesystem::Network => Some(problem(
+        Filesystem::Network => found.push(problem(
             place,
-            format!("{dir} is on a network filesystem: Unix sockets and locks do not work there"),
+            format!(
+                "{} is on a network filesystem: Unix sockets and locks do not work there",
+                facts.state_dir.path.display()
+            ),
             "choose a state_dir on a local disk",
         )),
-        Filesystem::Disk => None,
-    });
+        Filesystem::Disk => {}
+    }
     found
 }
 

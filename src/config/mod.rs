@@ -22,7 +22,6 @@ use std::{
     time::Duration,
 };
 
-pub(crate) use limits::RefusedBy;
 pub(crate) use operations::{Deed, Hook, Log, LogFormat, Occasion};
 pub(crate) use origin::Origin;
 pub(crate) use read::{ConfigError, Problem};
