@@ -7,7 +7,7 @@ use crate::config;
 use jiff::Timestamp;
 use std::{path::Path, sync::Arc};
 use tokio_rustls::rustls::{
-    self,
+    self, CertificateError,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
@@ -49,11 +49,13 @@ pub(crate) fn read(files: &config::Tls) -> Result<Usable, String> {
     let usable = CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider());
     let usable = usable.map_err(|error| match error {
         // Of the key the certificate's own is compared, which is read for it.
-        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(error)) => {
-            format!("{}: the certificate cannot be used: {error}", cert.display())
-        }
         rustls::Error::InvalidCertificate(error) => {
-            format!("{}: the certificate cannot be used: {error}", cert.display())
+            let why = match error {
+                // Another library's error, in its own words and not as rustls wraps it.
+                CertificateError::Other(error) => error.to_string(),
+                error => error.to_string(),
+            };
+            format!("{}: the certificate cannot be used: {why}", cert.display())
         }
         rustls::Error::InconsistentKeys(_) => {
             format!("{} is not the key of {}", key.display(), cert.display())

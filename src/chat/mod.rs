@@ -25,7 +25,7 @@ pub(crate) use rate::{Bucket, Rate};
 pub(crate) use rights::{Allowed, Rights};
 pub(crate) use text::WallTime;
 
-use crate::config::{Limits, Profile};
+use crate::config::{Limits, Profile, RefusedBy};
 use away::Away;
 use event::Request;
 use rooms::Rooms;
@@ -157,13 +157,13 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// The key of chat.toml that it is about, where the chat itself has judged.
-    pub(crate) fn limit(&self) -> Option<&'static str> {
+    pub(crate) fn limit(&self) -> Option<RefusedBy> {
         Some(match self {
-            Self::TooLong { key: "name", .. } => "max_name",
-            Self::TooLong { .. } => "max_room",
-            Self::TooManyRooms { .. } => "max_rooms_per_socket",
-            Self::RoomTooFast { .. } => "room_messages_per_second",
-            Self::NotYourName | Self::NotYourRoom | Self::NotJoined | Self::NotYourRole => "auth",
+            Self::TooLong { key: "name", .. } => RefusedBy::MaxName,
+            Self::TooLong { .. } => RefusedBy::MaxRoom,
+            Self::TooManyRooms { .. } => RefusedBy::MaxRoomsPerSocket,
+            Self::RoomTooFast { .. } => RefusedBy::RoomMessagesPerSecond,
+            Self::NotYourName | Self::NotYourRoom | Self::NotJoined | Self::NotYourRole => RefusedBy::Auth,
             _ => return None,
         })
     }

@@ -121,30 +121,25 @@ fn state_dir(config: &Config, facts: &Facts) -> Vec<Finding> {
     let logs: u64 = config.enabled().map(|app| app.log_max_size * (u64::from(app.log_retain) + 1)).sum();
     let place = config.place("state_dir");
     let mut found = space(&facts.state_dir, &place, logs, "logs");
-    match facts.state_dir.filesystem {
-        Filesystem::Memory => found.push(remark(
+    let dir = facts.state_dir.path.display();
+    found.extend(match facts.state_dir.filesystem {
+        Filesystem::Memory => Some(remark(
             place,
-            format!(
-                "{} is in memory: logs and recovery are gone after a reboot",
-                facts.state_dir.path.display()
-            ),
+            format!("{dir} is in memory: logs and recovery are gone after a reboot"),
             "choose a state_dir on a disk, as /var/lib/chatctl",
         )),
-        Filesystem::Layer => found.push(remark(
+        Filesystem::Layer => Some(remark(
             place,
-            format!("{} is a layer of a container, and goes with it", facts.state_dir.path.display()),
+            format!("{dir} is a layer of a container, and goes with it"),
             "mount a volume there",
         )),
-        Filesystem::Network => found.push(problem(
+        Filesystem::Network => Some(problem(
             place,
-            format!(
-                "{} is on a network filesystem: Unix sockets and locks do not work there",
-                facts.state_dir.path.display()
-            ),
+            format!("{dir} is on a network filesystem: Unix sockets and locks do not work there"),
             "choose a state_dir on a local disk",
         )),
-        Filesystem::Disk => {}
-    }
+        Filesystem::Disk => None,
+    });
     found
 }
 

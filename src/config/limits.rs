@@ -64,6 +64,65 @@ impl Default for Limits {
     }
 }
 
+/// By what of chat.toml somebody is refused something: a key of `[limits]` or `[cors]`, or `[auth]` as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefusedBy {
+    Auth,
+    Origins,
+    MaxConnections,
+    MaxConnectionsPerAddress,
+    MaxConnectionsPerName,
+    MessagesPerSecond,
+    RoomMessagesPerSecond,
+    HandshakeTimeout,
+    BodyTimeout,
+    StallTimeout,
+    MaxPayload,
+    MaxName,
+    MaxRoom,
+    MaxRoomsPerSocket,
+}
+
+impl RefusedBy {
+    /// All of them.
+    pub(crate) const ALL: [Self; 14] = [
+        Self::Auth,
+        Self::Origins,
+        Self::MaxConnections,
+        Self::MaxConnectionsPerAddress,
+        Self::MaxConnectionsPerName,
+        Self::MessagesPerSecond,
+        Self::RoomMessagesPerSecond,
+        Self::HandshakeTimeout,
+        Self::BodyTimeout,
+        Self::StallTimeout,
+        Self::MaxPayload,
+        Self::MaxName,
+        Self::MaxRoom,
+        Self::MaxRoomsPerSocket,
+    ];
+
+    /// Its name in chat.toml, `status --json` and metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Auth => "auth",
+            Self::Origins => "origins",
+            Self::MaxConnections => "max_connections",
+            Self::MaxConnectionsPerAddress => "max_connections_per_address",
+            Self::MaxConnectionsPerName => "max_connections_per_name",
+            Self::MessagesPerSecond => "messages_per_second",
+            Self::RoomMessagesPerSecond => "room_messages_per_second",
+            Self::HandshakeTimeout => "handshake_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::StallTimeout => "stall_timeout",
+            Self::MaxPayload => "max_payload",
+            Self::MaxName => "max_name",
+            Self::MaxRoom => "max_room",
+            Self::MaxRoomsPerSocket => "max_rooms_per_socket",
+        }
+    }
+}
+
 /// `exempt` of `[limits]`.
 pub(super) fn exempt(file: &mut File<'_>, section: &mut Section<'_>) -> Vec<IpNet> {
     let loopback = ["127.0.0.0/8", "::1/128"].iter().filter_map(|network| network.parse().ok()).collect();
@@ -121,4 +180,21 @@ pub(super) fn bytes(value: &DeValue<'_>, min: u64, max: u64) -> Result<u64, Stri
 
 pub(super) fn count(value: &DeValue<'_>, min: u64, max: u64) -> Result<usize, String> {
     parse::integer(value, min, max).map(|number| usize::try_from(number).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_what_people_are_refused_is_found_in_chat_toml() {
+        for by in RefusedBy::ALL {
+            let key = by.as_str();
+            let stands = |line: &str| {
+                let line = line.trim_start_matches('#');
+                line.starts_with(&format!("{key} = ")) || line == format!("[{key}]")
+            };
+            assert!(crate::config::DEFAULT.lines().any(stands), "{key}");
+        }
+    }
 }

@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use limits::RefusedBy;
 pub(crate) use operations::{Deed, Hook, Log, LogFormat, Occasion};
 pub(crate) use origin::Origin;
 pub(crate) use read::{ConfigError, Problem};

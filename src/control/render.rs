@@ -1,7 +1,7 @@
 //! How `status` looks to a person. Pure: text in, text out.
 
 use super::types::{AppStatus, Certificate, Health, Recovery, Status, size};
-use std::{fmt::Write, time::Duration};
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
 const HEAD: [&str; 12] = [
     "app", "state", "pid", "uptime", "restarts", "memory", "cpu", "listen", "profile", "clients", "rooms",
@@ -102,7 +102,7 @@ fn notes(page: &mut String, app: &AppStatus) {
     if let Some(handover) = &app.handover {
         let _ = writeln!(page, "{}: at its start: {handover}", app.name);
     }
-    if app.recovery.recovered > 0 || !app.recovery.refused.is_empty() {
+    if app.recovery.recovered > 0 || met(&app.recovery.refused).next().is_some() {
         let _ = writeln!(page, "{}: {}", app.name, recovered(&app.recovery));
     }
     if app.slow_closed > 0 {
@@ -115,9 +115,9 @@ fn notes(page: &mut String, app: &AppStatus) {
     for what in &app.not_used {
         let _ = writeln!(page, "{}: the new one is NOT USED, the old one stays: {what}", app.name);
     }
-    if !app.turned_away.is_empty() {
-        let counts: Vec<_> = app.turned_away.iter().map(|(why, count)| format!("{count} by {why}")).collect();
-        let _ = writeln!(page, "{}: refused since its start: {}", app.name, counts.join(", "));
+    let turned_away: Vec<_> = met(&app.turned_away).map(|(by, count)| format!("{count} by {by}")).collect();
+    if !turned_away.is_empty() {
+        let _ = writeln!(page, "{}: refused since its start: {}", app.name, turned_away.join(", "));
     }
     if app.memory_limit_too_low {
         let limit = app.memory_limit_bytes.map(size).unwrap_or_default();
@@ -146,9 +146,14 @@ fn expiry(certificate: &Certificate) -> String {
     }
 }
 
+/// Those of the counts that have begun.
+fn met(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)> {
+    counts.iter().filter(|(_, count)| **count > 0).map(|(of, count)| (of.as_str(), *count))
+}
+
 /// How those fared who came back since the last start.
 fn recovered(recovery: &Recovery) -> String {
-    let refused = recovery.refused.iter().map(|(why, count)| format!(", {count} refused ({why})"));
+    let refused = met(&recovery.refused).map(|(why, count)| format!(", {count} refused ({why})"));
     let Recovery { sessions, recovered, journal_messages, journal_bytes, .. } = recovery;
     format!(
         "{recovered} sessions recovered since its start{}; {sessions} sessions, {journal_messages} messages in the journal ({})",
@@ -252,8 +257,9 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  local
         app.recovery.recovered = 7;
         app.slow_closed = 3;
         app.certificate = Some(Certificate { expires: "2026-12-24T18:00:00Z".into(), expires_in_s: 300_000 });
-        app.turned_away = [("max_connections".to_owned(), 4), ("origins".to_owned(), 5)].into();
-        app.recovery.refused = [("pruned".to_owned(), 2)].into();
+        app.turned_away =
+            [("auth", 0), ("max_connections", 4), ("origins", 5)].map(|(by, n)| (by.to_owned(), n)).into();
+        app.recovery.refused = [("off".to_owned(), 0), ("pruned".to_owned(), 2)].into();
         app.not_used = vec!["certificate: no key in it".to_owned()];
         let page = render(&status(vec![app]), false);
         assert!(page.contains("degraded"), "{page}");

@@ -2,26 +2,34 @@
 //!
 //! ```text
 //! accept -> may it? (doors) -> for whom? (PROXY header, where trusted) -> TLS, where configured -> requests, each with
-//! its source ([`visit`])
+//! its source
 //! ```
 //!
-//! A connection that brings no request in time is given up, whatever else it does. While this server hands over, one
-//! waits in the [`parking`] before its first request, and between two.
-//!
-//! [`visit`]: super::visit
-//! [`parking`]: super::parking
+//! A connection that brings no request in time is given up, whatever else it does.
 
 use super::{
     doors::{Doors, Full, Pass},
     parking::Parking,
-    source::Proxies,
+    source::{Proxies, Source},
     tls::Tls,
     transport::Transport,
-    visit::{Served, Visit},
 };
-use axum::Router;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use crate::config::RefusedBy;
+use axum::{Router, extract::Request};
+use hyper::{body::Incoming, service::Service};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use std::{
+    io,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
@@ -59,7 +67,7 @@ pub(super) struct Closed {
 
 impl Open {
     fn at(listener: TcpListener, entrance: Arc<Entrance>) -> Self {
-        let (close, parking) = (CancellationToken::new(), Arc::new(Parking::new()));
+        let (close, parking) = (CancellationToken::new(), Arc::new(Parking::default()));
         let accepting = accept(listener, entrance.clone(), parking.clone(), close.clone());
         Self { entrance, parking, close, accepting: tokio::spawn(accepting) }
     }
@@ -69,12 +77,11 @@ impl Open {
         self.parking.open();
     }
 
-    /// Serves these as if they had come just now. Who has hung up is not: a session would be opened for nobody.
+    /// Serves these as if they had come just now.
     pub(super) fn serve(&self, streams: Vec<TcpStream>) {
-        for stream in streams.into_iter().filter(|stream| !has_hung_up(stream)) {
+        for stream in streams {
             if let Ok(peer) = stream.peer_addr() {
-                let (entrance, parking) = (self.entrance.clone(), self.parking.clone());
-                tokio::spawn(serve(entrance, parking, stream, peer.ip().to_canonical()));
+                tokio::spawn(serve(self.entrance.clone(), stream, peer.ip().to_canonical()));
             }
         }
     }
@@ -112,17 +119,13 @@ async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 let (entrance, parking, peer) = (entrance.clone(), parking.clone(), peer.ip().to_canonical());
-                // From now on, that nobody is forgotten who is accepted last.
-                let token = parking.token();
+                // What is under TLS does not say what it is for.
+                let token = parking.token().filter(|_| entrance.tls.is_none());
                 tokio::spawn(async move {
-                    let stream = if entrance.may_wait(&parking) {
-                        parking.look(stream, peer, false, &entrance.proxies).await
-                    } else {
-                        Some(stream)
-                    };
+                    let stream = if token.is_some() { parking.look(stream).await } else { Some(stream) };
                     drop(token);
                     if let Some(stream) = stream {
-                        serve(entrance, parking, stream, peer).await;
+                        serve(entrance, stream, peer).await;
                     }
                 });
             }
@@ -134,15 +137,8 @@ async fn accept(
     }
 }
 
-fn has_hung_up(stream: &TcpStream) -> bool {
-    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-    let mut asked = [PollFd::new(stream, PollFlags::RDHUP)];
-    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|told| told > 0)
-        && asked[0].revents().intersects(gone)
-}
-
-async fn serve(entrance: Arc<Entrance>, parking: Arc<Parking>, stream: TcpStream, peer: IpAddr) {
-    if let Err(error) = entrance.serve(stream, peer, &parking).await {
+async fn serve(entrance: Arc<Entrance>, stream: TcpStream, peer: IpAddr) {
+    if let Err(error) = entrance.serve(stream, peer).await {
         tracing::debug!(%error, %peer, "a connection ended early");
     }
 }
@@ -157,12 +153,7 @@ impl Entrance {
         Ok(Open::at(TcpListener::from_std(listener)?, Arc::new(self)))
     }
 
-    /// Whether connections are to wait for the next server: what is under TLS does not say what it is for.
-    fn may_wait(&self, parking: &Parking) -> bool {
-        parking.is_open() && self.tls.is_none()
-    }
-
-    async fn serve(&self, stream: TcpStream, peer: IpAddr, parking: &Parking) -> io::Result<()> {
+    async fn serve(&self, stream: TcpStream, peer: IpAddr) -> io::Result<()> {
         let pass = match self.doors.connect(peer, self.proxies.trusts(peer)) {
             Ok(pass) => pass,
             Err(full) => return turn_away(&stream, full),
@@ -171,31 +162,28 @@ impl Entrance {
         let _ = stream.set_nodelay(true);
         let opened = tokio::time::timeout(self.handshake_timeout, self.open(stream, peer, pass)).await;
         let Ok(opened) = opened else {
-            self.doors.turn_away("handshake_timeout");
+            self.doors.turn_away(RefusedBy::HandshakeTimeout);
             return Ok(());
         };
-        let (mut transport, client) = opened?;
-        // Whom a PROXY header has named the next server would not hear.
-        let parking = (transport.is_plain() && client == peer).then_some(parking);
-        let visit = Visit::new(&self.app, &self.proxies, client, self.handshake_timeout);
-        loop {
-            let between = match visit.serve(transport, parking).await {
-                Served::Between(between) => between,
-                Served::Ended(served) => {
-                    // One that is kept open for a next request, and has none, is no trouble.
-                    if served.as_ref().is_err_and(hyper::Error::is_timeout) && !visit.has_asked() {
-                        self.doors.turn_away("handshake_timeout");
-                    }
-                    return served.map_err(io::Error::other);
-                }
-            };
-            let (Some(parking), Some((stream, pass))) = (parking, between.into_plain()) else {
-                return Ok(());
-            };
-            let _looking = parking.token();
-            let Some(stream) = parking.look(stream, peer, true, &self.proxies).await else { return Ok(()) };
-            transport = Transport::plain(stream, self.stall_timeout, pass);
+        let (transport, peer) = opened?;
+        let asked = Arc::new(AtomicBool::new(false));
+        let requests = Requests {
+            app: TowerToHyperService::new(self.app.clone()),
+            proxies: self.proxies.clone(),
+            peer,
+            asked: asked.clone(),
+        };
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.handshake_timeout)
+            .serve_connection(TokioIo::new(transport), requests)
+            .with_upgrades();
+        let served = connection.await;
+        // One that is kept open for a next request, and has none, is no trouble.
+        if served.as_ref().is_err_and(hyper::Error::is_timeout) && !asked.load(Relaxed) {
+            self.doors.turn_away(RefusedBy::HandshakeTimeout);
         }
+        served.map_err(io::Error::other)
     }
 
     /// All that comes before the first request.
@@ -217,4 +205,26 @@ fn turn_away(stream: &TcpStream, full: Full) -> io::Result<()> {
         body.len()
     );
     stream.try_write(answer.as_bytes()).map(drop)
+}
+
+/// The requests of one connection; each is told where it comes from.
+struct Requests {
+    app: TowerToHyperService<Router>,
+    proxies: Proxies,
+    peer: IpAddr,
+    /// There was one.
+    asked: Arc<AtomicBool>,
+}
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
+    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        self.asked.store(true, Relaxed);
+        let source = self.proxies.client(self.peer, request.headers());
+        request.extensions_mut().insert(Source(source));
+        self.app.call(request)
+    }
 }

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     chat::{Given, Identity},
-    config::Limits,
+    config::{Limits, RefusedBy},
+    slack::give_back,
 };
 use ipnet::IpNet;
 use std::{
@@ -89,11 +90,11 @@ pub(super) enum Full {
 
 impl Full {
     /// The key of `[limits]`.
-    pub(super) fn limit(self) -> &'static str {
+    pub(super) fn limit(self) -> RefusedBy {
         match self {
-            Self::All(_) => "max_connections",
-            Self::Address(_) => "max_connections_per_address",
-            Self::Name(_) => "max_connections_per_name",
+            Self::All(_) => RefusedBy::MaxConnections,
+            Self::Address(_) => RefusedBy::MaxConnectionsPerAddress,
+            Self::Name(_) => RefusedBy::MaxConnectionsPerName,
         }
     }
 }
@@ -214,8 +215,8 @@ impl Doors {
     }
 
     /// Counts that somebody was refused something.
-    pub(super) fn turn_away(&self, why: &'static str) {
-        self.stats.turn_away(why);
+    pub(super) fn turn_away(&self, by: RefusedBy) {
+        self.stats.turn_away(by);
     }
 
     /// Waits until a crowd has left.
@@ -284,16 +285,23 @@ impl Ticket {
         }
     }
 
+    /// Its session, which began then, has ended and was never in the chat: counted if it had its time.
+    pub(super) fn never_connected(&self, since: Instant) {
+        if since.elapsed() >= self.doors.limits.handshake_timeout {
+            self.turn_away(RefusedBy::HandshakeTimeout);
+        }
+    }
+
     /// See [`Doors::turn_away`].
-    pub(super) fn turn_away(&self, why: &'static str) {
-        self.doors.turn_away(why);
+    pub(super) fn turn_away(&self, by: RefusedBy) {
+        self.doors.turn_away(by);
     }
 }
 
 impl Pass {
     /// See [`Doors::turn_away`].
-    pub(super) fn turn_away(&self, why: &'static str) {
-        self.doors.turn_away(why);
+    pub(super) fn turn_away(&self, by: RefusedBy) {
+        self.doors.turn_away(by);
     }
 
     /// Where its bytes are counted.
@@ -347,6 +355,7 @@ fn less<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
         *count -= 1;
         if *count == 0 {
             counts.remove(key);
+            give_back(counts);
         }
     }
 }
@@ -388,6 +397,21 @@ mod tests {
         drop((third, more, subscriber));
         let inside = lock(&doors.inside);
         assert!(inside.sessions == 0 && inside.of_address.is_empty() && inside.under_name.is_empty());
+    }
+
+    #[test]
+    fn a_crowd_leaves_no_tables_behind() {
+        let doors = doors(0, 0, 3);
+        let addresses = (0..5000u32).map(|n| IpAddr::from(n.to_be_bytes()));
+        let come = |address: IpAddr| {
+            let session = doors.enter(address, &named(&address.to_string())).ok();
+            (session, doors.connect(address, false).ok())
+        };
+        drop(addresses.map(come).collect::<Vec<_>>());
+        let inside = lock(&doors.inside);
+        let room =
+            [inside.of_address.capacity(), inside.connections_of.capacity(), inside.under_name.capacity()];
+        assert!(room.iter().all(|room| *room < 100), "{room:?}");
     }
 
     proptest! {

@@ -53,6 +53,8 @@ pub(super) trait ClosePolling: Send + Sync {
 pub(super) struct Link {
     /// Its number in the log: the session's own id is a secret, whoever has it can speak for the client.
     pub(super) conn: u64,
+    /// When it came.
+    pub(super) born: Instant,
     /// Who the client said it is.
     pub(super) identity: Identity,
     /// Engine.IO 3 (clients 2.x).
@@ -114,6 +116,7 @@ impl Drop for Link {
         }
         self.living.recount(&mut lock(&self.counted), None);
         self.living.settled();
+        self.ended();
         tracing::debug!(conn = self.conn, "forgotten");
     }
 }
@@ -128,8 +131,6 @@ pub(super) struct Polling {
     pub(super) credit: Notify,
     /// How it takes leave when the server stops.
     pub(super) leave: Leave,
-    /// When it came.
-    pub(super) born: Instant,
     /// Who can close it.
     pub(super) edge: Weak<dyn ClosePolling>,
 }
@@ -177,6 +178,7 @@ impl Link {
         tracing::debug!(conn, eio3, polling = polling.is_some(), "opened");
         Self {
             conn,
+            born: Instant::now(),
             identity,
             eio3,
             transport: AtomicU8::new(if polling.is_some() { POLLING } else { WEBSOCKET }),
@@ -346,10 +348,20 @@ impl Link {
 
     /// The transport is gone.
     pub(super) fn close(&self) {
+        self.ended();
         self.closed.store(true, SeqCst);
         self.living.settled();
         tracing::debug!(conn = self.conn, "transport closed");
         self.wake_sequencer();
+    }
+
+    /// The engine ends a session that takes too long to connect to the chat, and tells nobody: it has not ended before
+    /// its time was over, and is no longer there.
+    fn ended(&self) {
+        let connected = self.is_connected() || self.member() != 0;
+        if let Some(ticket) = self.ticket.get().filter(|_| !connected && !self.is_closed()) {
+            ticket.never_connected(self.born);
+        }
     }
 
     /// Whether nothing sent on it can arrive any more.

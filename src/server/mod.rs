@@ -45,7 +45,6 @@ mod stats;
 mod tls;
 mod transport;
 mod turn;
-mod visit;
 mod wall_clock;
 #[cfg(feature = "workbench")]
 pub(crate) mod workbench;

@@ -16,7 +16,7 @@ use super::{
     debts::Left,
     link::{Link, lock},
 };
-use crate::chat::Rate;
+use crate::{chat::Rate, config::RefusedBy};
 use std::{
     sync::{
         Arc, Mutex, Weak,
@@ -120,7 +120,7 @@ impl Link {
         let Some(ticket) = self.ticket.get() else { return Verdict::Take };
         let (verdict, wait) = ticket.pace.event(Instant::now());
         if verdict != Verdict::Take {
-            ticket.turn_away("messages_per_second");
+            ticket.turn_away(RefusedBy::MessagesPerSecond);
             ticket.pace.owes.store(true, Release);
         }
         if wait >= DEEP {

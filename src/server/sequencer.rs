@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     chat::{Body, Caller, Chat, Effect, Kind, MemberId, Payload, Refusal, RoomId},
+    config::RefusedBy,
     control::types,
 };
 use jiff::tz::TimeZone;
@@ -248,9 +249,9 @@ impl Sequencer {
                 self.event(*event);
             }
             Command::Gone { link, for_good } => self.gone(link, for_good),
-            Command::Denied => self.stats.turn_away("auth"),
+            Command::Denied => self.stats.turn_away(RefusedBy::Auth),
             Command::Expired(link) => {
-                self.stats.turn_away("auth");
+                self.stats.turn_away(RefusedBy::Auth);
                 let (member, body) = (link.member(), Body::reason("the token has expired"));
                 self.steps.push(Step::Tell { member, event: "auth_expired", body, id: None });
             }

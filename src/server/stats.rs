@@ -1,7 +1,7 @@
 //! The chat server's counters: written where things happen, read by `/stats`.
 
 use super::link::lock;
-use crate::control::types;
+use crate::{config::RefusedBy, control::types};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -31,6 +31,7 @@ pub(super) struct Stats {
     /// From a client's event to the hand-over of all that follows from it to the sockets.
     pub(super) latency: Latency,
     pub(super) traffic: Traffic,
+    /// Each from the start: to `rate`, what begins with 1 has not grown.
     turned_away: Mutex<BTreeMap<&'static str, u64>>,
     not_used: Mutex<BTreeMap<&'static str, String>>,
     /// What was taken over at the start.
@@ -52,15 +53,15 @@ impl Stats {
             queued: zero(),
             latency: Latency::default(),
             traffic: Traffic::default(),
-            turned_away: Mutex::default(),
+            turned_away: Mutex::new(RefusedBy::ALL.map(|by| (by.as_str(), 0)).into()),
             not_used: Mutex::default(),
             handover: OnceLock::new(),
         }
     }
 
-    /// Somebody was refused something, because of this key of chat.toml.
-    pub(super) fn turn_away(&self, why: &'static str) {
-        *lock(&self.turned_away).entry(why).or_default() += 1;
+    /// Somebody was refused something.
+    pub(super) fn turn_away(&self, by: RefusedBy) {
+        *lock(&self.turned_away).entry(by.as_str()).or_default() += 1;
     }
 
     /// The new files of this are not used, and why; `None`: they are.
@@ -88,7 +89,7 @@ impl Stats {
             sent_bytes: self.traffic.sent.load(Relaxed),
             turned_away: lock(&self.turned_away)
                 .iter()
-                .map(|(why, count)| ((*why).to_owned(), *count))
+                .map(|(by, count)| ((*by).to_owned(), *count))
                 .collect(),
             uptime_s: self.started.elapsed().as_secs(),
             largest_rooms: Vec::new(),

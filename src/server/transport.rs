@@ -2,15 +2,20 @@
 //!
 //! It does not wait for ever: a client that takes nothing of what is written to it for `stall_timeout` is given up,
 //! whether it reads a page, polls or is a WebSocket. All that passes is counted.
+//!
+//! Who has been told the last word may still be sending, as a POST that is too long. Closed at once, the kernel would reset
+//! the connection, and the client never read the word: what comes is thrown away until it has gone, but not for long, nor
+//! however much it is.
 
 use super::doors::Pass;
-use bytes::{Buf, Bytes, BytesMut};
+use crate::config::RefusedBy;
+use bytes::BytesMut;
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
     pin::Pin,
     sync::atomic::Ordering::Relaxed,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -19,6 +24,10 @@ use tokio::{
     time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
+
+/// Longest wait for a client to go that has been told the last word, and most that is still read of it.
+const LINGER: Duration = Duration::from_secs(10);
+const LINGER_BYTES: usize = 32 << 20;
 
 /// With TLS or without.
 enum Io {
@@ -34,20 +43,29 @@ pub(super) struct Transport {
     stalled: Option<Pin<Box<Sleep>>>,
     /// It was given up.
     given_up: bool,
-    /// Was read, and not used; comes first.
-    unread: Option<Box<Bytes>>,
+    lingering: Option<Box<Lingering>>,
     pass: Pass,
+}
+
+/// How long, and for how much, its going is still waited for.
+struct Lingering {
+    time: Pin<Box<Sleep>>,
+    bytes: usize,
 }
 
 impl Transport {
     /// A connection without TLS.
     pub(super) fn plain(io: TcpStream, patience: Duration, pass: Pass) -> Self {
-        Self { io: Io::Plain(io), patience, stalled: None, given_up: false, unread: None, pass }
+        Self::of(Io::Plain(io), patience, pass)
     }
 
     /// One with TLS, after its handshake.
     pub(super) fn tls(io: TlsStream<TcpStream>, patience: Duration, pass: Pass) -> Self {
-        Self { io: Io::Tls(Box::new(io)), patience, stalled: None, given_up: false, unread: None, pass }
+        Self::of(Io::Tls(Box::new(io)), patience, pass)
+    }
+
+    fn of(io: Io, patience: Duration, pass: Pass) -> Self {
+        Self { io, patience, stalled: None, given_up: false, lingering: None, pass }
     }
 
     /// Whether it is a TCP connection and nothing more: another process can go on with it.
@@ -84,19 +102,6 @@ impl Transport {
         }
     }
 
-    /// The connection, and by what it was let in; `None`: it is not plain.
-    pub(super) fn into_plain(self) -> Option<(TcpStream, Pass)> {
-        match self.io {
-            Io::Plain(io) => Some((io, self.pass)),
-            Io::Tls(_) => None,
-        }
-    }
-
-    /// These bytes were read, and are to be read again.
-    pub(super) fn put_back(&mut self, unread: Bytes) {
-        self.unread = Some(Box::new(unread));
-    }
-
     fn sent(&self, polled: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(bytes)) = polled {
             self.pass.traffic().sent.fetch_add(*bytes as u64, Relaxed);
@@ -117,9 +122,34 @@ impl Transport {
         self.stalled = None;
         // Who writes on, as the one who says goodbye, waits once more, and it is still the same client.
         if !std::mem::replace(&mut self.given_up, true) {
-            self.pass.turn_away("stall_timeout");
+            self.pass.turn_away(RefusedBy::StallTimeout);
         }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
+    }
+}
+
+impl Transport {
+    /// Reads and throws away, until the client has gone, or had its time.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let begin = || Box::new(Lingering { time: Box::pin(sleep(LINGER)), bytes: LINGER_BYTES });
+        let mut lingering = self.lingering.take().unwrap_or_else(begin);
+        let polled = self.discard(cx, &mut lingering);
+        self.lingering = Some(lingering);
+        polled
+    }
+
+    fn discard(&mut self, cx: &mut Context<'_>, lingering: &mut Lingering) -> Poll<()> {
+        let mut scratch = [0; 8192];
+        while lingering.bytes > 0 && lingering.time.as_mut().poll(cx).is_pending() {
+            let mut some = ReadBuf::new(&mut scratch);
+            let read = ready!(Pin::new(&mut *self).poll_read(cx, &mut some));
+            let len = some.filled().len();
+            if read.is_err() || len == 0 {
+                break;
+            }
+            lingering.bytes = lingering.bytes.saturating_sub(len);
+        }
+        Poll::Ready(())
     }
 }
 
@@ -139,14 +169,6 @@ impl AsyncRead for Transport {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if let Some(unread) = &mut self.unread {
-            let len = unread.len().min(buf.remaining());
-            buf.put_slice(&unread.split_to(len));
-            if !unread.has_remaining() {
-                self.unread = None;
-            }
-            return Poll::Ready(Ok(()));
-        }
         let before = buf.filled().len();
         let polled = with!(self, io => Pin::new(io).poll_read(cx, buf));
         if polled.is_ready() {
@@ -186,7 +208,10 @@ impl AsyncWrite for Transport {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = with!(self, io => Pin::new(io).poll_shutdown(cx));
-        self.patiently(cx, polled)
+        if self.lingering.is_none() {
+            let polled = with!(self, io => Pin::new(io).poll_shutdown(cx));
+            ready!(self.patiently(cx, polled))?;
+        }
+        self.linger(cx).map(Ok)
     }
 }

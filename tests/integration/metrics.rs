@@ -71,6 +71,9 @@ fn everything_is_told_in_words_that_prometheus_knows() {
         ("chatctl_recovery_working{app=\"chatting\"}", 1.0),
         ("chatctl_events_accepted_total{app=\"chatting\"}", 0.0),
         ("chatctl_recoveries_total{app=\"chatting\",outcome=\"recovered\"}", 0.0),
+        ("chatctl_recoveries_total{app=\"chatting\",outcome=\"pruned\"}", 0.0),
+        ("chatctl_turned_away_total{app=\"chatting\",reason=\"auth\"}", 0.0),
+        ("chatctl_turned_away_total{app=\"chatting\",reason=\"max_rooms_per_socket\"}", 0.0),
     ] {
         let found = value(&page, series);
         assert!(found.is_some_and(|found| found >= at_least), "{series}: {found:?}\n{page}");

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     chat::Given,
-    config::{Cors, Limits},
+    config::{Cors, Limits, RefusedBy},
     slack::give_back,
 };
 use axum::{
@@ -368,7 +368,7 @@ impl ClosePolling for Edge {
 /// Every request to `/socket.io/`.
 pub(super) async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> Result<Response, Infallible> {
     if !cors::admits(&edge.cors, request.headers()) {
-        edge.doors.turn_away("origins");
+        edge.doors.turn_away(RefusedBy::Origins);
         return Ok(forbidden());
     }
     Ok(match Handshake::read(request.uri()) {

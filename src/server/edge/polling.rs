@@ -9,9 +9,12 @@ use super::{
     stream::too_long,
     turned_away,
 };
-use crate::server::{
-    link::{ClosePolling, Drain, Leave, Link, Polling, lock},
-    pace,
+use crate::{
+    config::RefusedBy,
+    server::{
+        link::{ClosePolling, Drain, Leave, Link, Polling, lock},
+        pace,
+    },
 };
 use axum::{
     body::Body,
@@ -65,7 +68,7 @@ impl Edge {
         };
         let edge: Weak<Self> = Arc::downgrade(&self);
         let (gets, credit, leave) = (AtomicU32::new(0), Notify::new(), Leave::default());
-        let polling = Polling { sid: OnceLock::new(), gets, credit, leave, born: Instant::now(), edge };
+        let polling = Polling { sid: OnceLock::new(), gets, credit, leave, edge };
         let link = self.link(&handshake, ticket, Some(Box::new(polling)));
         tracing::debug!(request = requests(), conn = link.conn, "polling");
         let mut request = Request::new(Body::empty());
@@ -134,14 +137,14 @@ impl Edge {
         let closing = Arc::new(Mutex::new(Closing::new(link.eio3)));
         let request = request.map(|body| Body::new(Watched { body, closing: closing.clone() }));
         let Ok(reply) = tokio::time::timeout(self.limits.body_timeout, self.call(request)).await else {
-            self.doors.turn_away("body_timeout");
+            self.doors.turn_away(RefusedBy::BodyTimeout);
             return (StatusCode::REQUEST_TIMEOUT, "the body does not come\n").into_response();
         };
         // The request itself has been counted.
         link.took(pace::weight(lock(&closing).len()) - 1);
         link.drained();
         if reply.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            self.doors.turn_away("max_payload");
+            self.doors.turn_away(RefusedBy::MaxPayload);
             return (StatusCode::PAYLOAD_TOO_LARGE, too_long(self.limits.max_payload)).into_response();
         }
         *lock(&polling.leave.last_post) = Some(Instant::now());

@@ -71,7 +71,7 @@ impl Link {
 
     /// Whether it is about to become so: clients begin by polling, and upgrade at once if they can.
     pub(in crate::server) fn may_upgrade(&self) -> bool {
-        !self.is_websocket() && self.polling.as_ref().is_some_and(|polling| polling.born.elapsed() < YOUTH)
+        !self.is_websocket() && self.born.elapsed() < YOUTH
     }
 
     /// Whether it can do so now: its client is in the chat, and knows it.

@@ -104,6 +104,7 @@ pub(super) struct Recovery {
 #[derive(Default)]
 struct Counts {
     recovered: u64,
+    /// Each from the start, as in [`crate::server::stats`].
     refused: BTreeMap<&'static str, u64>,
     replayed: u64,
     commit: Duration,
@@ -142,7 +143,7 @@ impl Recovery {
             changed: HashSet::new(),
             kept: left.map_or_else(Kept::begin, Kept::after),
             next_member: 1,
-            counts: Counts::default(),
+            counts: Counts { refused: Refused::ALL.map(|why| (why.as_str(), 0)).into(), ..Counts::default() },
         };
         let mut restored = Vec::new();
         match recovery.open_as_left(left) {

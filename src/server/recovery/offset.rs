@@ -70,6 +70,10 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    /// All of them.
+    pub(super) const ALL: [Self; 6] =
+        [Self::Off, Self::Unknown, Self::Foreign, Self::Ahead, Self::Pruned, Self::Forbidden];
+
     /// Its name in `/stats` and logs.
     pub(super) fn as_str(self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@
 
 use super::{EdgeStream, cut, leave::Leave};
 use crate::{
+    config::RefusedBy,
     frames::{CLOSE, push_frame},
     server::link::Stage,
 };
@@ -40,7 +41,7 @@ impl EdgeStream {
             return;
         }
         if let Some(ticket) = self.link.ticket.get() {
-            ticket.turn_away("max_payload");
+            ticket.turn_away(RefusedBy::MaxPayload);
         }
         // What is thrown away cannot be read by another process.
         self.link.stays_put();
