@@ -14,7 +14,8 @@ command -v promtool >/dev/null || missing+=(prometheus) # for the check of the m
 command -v php >/dev/null || missing+=(php-cli) # for the example of the README
 command -v nft >/dev/null || missing+=(nftables iproute2) # for half-open connections
 command -v systemd-analyze >/dev/null || missing+=(systemd)
-[ -x /usr/sbin/nginx ] || missing+=(nginx-light)           # for handovers behind it
+[ -x /usr/sbin/nginx ] || missing+=(nginx-light) # for handovers behind it
+[ -x /usr/sbin/haproxy ] || missing+=(haproxy)   # and behind it
 if ((${#missing[@]})); then
   if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "tests/run.sh: missing: ${missing[*]}; install them, on Debian: sudo apt-get install ${missing[*]}" >&2

@@ -2,34 +2,27 @@
 //!
 //! ```text
 //! accept -> may it? (doors) -> for whom? (PROXY header, where trusted) -> TLS, where configured -> requests, each with
-//! its source
+//! its source ([`visit`])
 //! ```
 //!
-//! A connection that brings no request in time is given up, whatever else it does.
+//! A connection that brings no request in time is given up, whatever else it does. While this server hands over, one
+//! waits in the [`parking`] before its first request, and between two.
+//!
+//! [`visit`]: super::visit
+//! [`parking`]: super::parking
 
 use super::{
     doors::{Doors, Full, Pass},
     parking::Parking,
-    source::{Proxies, Source},
+    source::Proxies,
     tls::Tls,
     transport::Transport,
+    visit::{Served, Visit},
 };
 use crate::config::RefusedBy;
-use axum::{Router, extract::Request};
-use hyper::{body::Incoming, service::Service};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
-use std::{
-    io,
-    net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use axum::Router;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
@@ -67,7 +60,7 @@ pub(super) struct Closed {
 
 impl Open {
     fn at(listener: TcpListener, entrance: Arc<Entrance>) -> Self {
-        let (close, parking) = (CancellationToken::new(), Arc::new(Parking::default()));
+        let (close, parking) = (CancellationToken::new(), Arc::new(Parking::new()));
         let accepting = accept(listener, entrance.clone(), parking.clone(), close.clone());
         Self { entrance, parking, close, accepting: tokio::spawn(accepting) }
     }
@@ -77,11 +70,12 @@ impl Open {
         self.parking.open();
     }
 
-    /// Serves these as if they had come just now.
+    /// Serves these as if they had come just now. Who has hung up is not: a session would be opened for nobody.
     pub(super) fn serve(&self, streams: Vec<TcpStream>) {
-        for stream in streams {
+        for stream in streams.into_iter().filter(|stream| !has_hung_up(stream)) {
             if let Ok(peer) = stream.peer_addr() {
-                tokio::spawn(serve(self.entrance.clone(), stream, peer.ip().to_canonical()));
+                let (entrance, parking) = (self.entrance.clone(), self.parking.clone());
+                tokio::spawn(serve(entrance, parking, stream, peer.ip().to_canonical()));
             }
         }
     }
@@ -119,13 +113,17 @@ async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 let (entrance, parking, peer) = (entrance.clone(), parking.clone(), peer.ip().to_canonical());
-                // What is under TLS does not say what it is for.
-                let token = parking.token().filter(|_| entrance.tls.is_none());
+                // From now on, that nobody is forgotten who is accepted last.
+                let token = parking.token();
                 tokio::spawn(async move {
-                    let stream = if token.is_some() { parking.look(stream).await } else { Some(stream) };
+                    let stream = if entrance.may_wait(&parking) {
+                        parking.look(stream, peer, false, &entrance.proxies).await
+                    } else {
+                        Some(stream)
+                    };
                     drop(token);
                     if let Some(stream) = stream {
-                        serve(entrance, stream, peer).await;
+                        serve(entrance, parking, stream, peer).await;
                     }
                 });
             }
@@ -137,8 +135,15 @@ async fn accept(
     }
 }
 
-async fn serve(entrance: Arc<Entrance>, stream: TcpStream, peer: IpAddr) {
-    if let Err(error) = entrance.serve(stream, peer).await {
+fn has_hung_up(stream: &TcpStream) -> bool {
+    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let mut asked = [PollFd::new(stream, PollFlags::RDHUP)];
+    poll(&mut asked, Some(&Timespec::default())).is_ok_and(|told| told > 0)
+        && asked[0].revents().intersects(gone)
+}
+
+async fn serve(entrance: Arc<Entrance>, parking: Arc<Parking>, stream: TcpStream, peer: IpAddr) {
+    if let Err(error) = entrance.serve(stream, peer, &parking).await {
         tracing::debug!(%error, %peer, "a connection ended early");
     }
 }
@@ -153,7 +158,12 @@ impl Entrance {
         Ok(Open::at(TcpListener::from_std(listener)?, Arc::new(self)))
     }
 
-    async fn serve(&self, stream: TcpStream, peer: IpAddr) -> io::Result<()> {
+    /// Whether connections are to wait for the next server: what is under TLS does not say what it is for.
+    fn may_wait(&self, parking: &Parking) -> bool {
+        parking.is_open() && self.tls.is_none()
+    }
+
+    async fn serve(&self, stream: TcpStream, peer: IpAddr, parking: &Parking) -> io::Result<()> {
         let pass = match self.doors.connect(peer, self.proxies.trusts(peer)) {
             Ok(pass) => pass,
             Err(full) => return turn_away(&stream, full),
@@ -165,25 +175,28 @@ impl Entrance {
             self.doors.turn_away(RefusedBy::HandshakeTimeout);
             return Ok(());
         };
-        let (transport, peer) = opened?;
-        let asked = Arc::new(AtomicBool::new(false));
-        let requests = Requests {
-            app: TowerToHyperService::new(self.app.clone()),
-            proxies: self.proxies.clone(),
-            peer,
-            asked: asked.clone(),
-        };
-        let connection = hyper::server::conn::http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.handshake_timeout)
-            .serve_connection(TokioIo::new(transport), requests)
-            .with_upgrades();
-        let served = connection.await;
-        // One that is kept open for a next request, and has none, is no trouble.
-        if served.as_ref().is_err_and(hyper::Error::is_timeout) && !asked.load(Relaxed) {
-            self.doors.turn_away(RefusedBy::HandshakeTimeout);
+        let (mut transport, client) = opened?;
+        // Whom a PROXY header has named the next server would not hear.
+        let parking = (transport.is_plain() && client == peer).then_some(parking);
+        let visit = Visit::new(&self.app, &self.proxies, client, self.handshake_timeout);
+        loop {
+            let between = match visit.serve(transport, parking).await {
+                Served::Between(between) => between,
+                Served::Ended(served) => {
+                    // One that is kept open for a next request, and has none, is no trouble.
+                    if served.as_ref().is_err_and(hyper::Error::is_timeout) && !visit.has_asked() {
+                        self.doors.turn_away(RefusedBy::HandshakeTimeout);
+                    }
+                    return served.map_err(io::Error::other);
+                }
+            };
+            let (Some(parking), Some((stream, pass))) = (parking, between.into_plain()) else {
+                return Ok(());
+            };
+            let _looking = parking.token();
+            let Some(stream) = parking.look(stream, peer, true, &self.proxies).await else { return Ok(()) };
+            transport = Transport::plain(stream, self.stall_timeout, pass);
         }
-        served.map_err(io::Error::other)
     }
 
     /// All that comes before the first request.
@@ -205,26 +218,4 @@ fn turn_away(stream: &TcpStream, full: Full) -> io::Result<()> {
         body.len()
     );
     stream.try_write(answer.as_bytes()).map(drop)
-}
-
-/// The requests of one connection; each is told where it comes from.
-struct Requests {
-    app: TowerToHyperService<Router>,
-    proxies: Proxies,
-    peer: IpAddr,
-    /// There was one.
-    asked: Arc<AtomicBool>,
-}
-
-impl Service<Request<Incoming>> for Requests {
-    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
-    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
-
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        self.asked.store(true, Relaxed);
-        let source = self.proxies.client(self.peer, request.headers());
-        request.extensions_mut().insert(Source(source));
-        self.app.call(request)
-    }
 }

@@ -45,6 +45,7 @@ mod stats;
 mod tls;
 mod transport;
 mod turn;
+mod visit;
 mod wall_clock;
 #[cfg(feature = "workbench")]
 pub(crate) mod workbench;

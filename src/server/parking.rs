@@ -1,24 +1,19 @@
-//! Newcomers while this server hands over: accepted, but left unread for the next server, so that none of them is sent
-//! away. Connections of sessions that are here already are served: who polls needs them to take leave.
+//! Newcomers while this server hands over: left unread for the next server, so that none of them is sent away. Requests
+//! of sessions that are here already are served: who polls needs them to take leave.
 //!
-//! What a connection is for is seen by the request line that waits in it, which is looked at and not taken.
+//! Whether a connection was accepted just now or has been here for hours: between two requests it is nobody's, and waits
+//! here. What its next request is for is seen by the line that waits in it, which is looked at and not taken. Those that
+//! say nothing until the end go to the next server as well, and are never closed at the moment they are used.
 
-use super::link::lock;
-use std::{
-    io,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering::*},
-    },
-    time::Duration,
+use super::{link::lock, source::Proxies};
+use std::{io, net::IpAddr, sync::Mutex, time::Duration};
+use tokio::{net::TcpStream, time::sleep};
+use tokio_util::{
+    sync::{CancellationToken, WaitForCancellationFuture},
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
-use tokio::{
-    net::TcpStream,
-    time::{sleep, timeout},
-};
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-/// Longest look at a connection in which nothing comes: it is a newcomer's.
+/// Longest look at a connection in which nothing has ever come: it is a newcomer's.
 const LOOK: Duration = Duration::from_millis(100);
 /// Before the next look at one in which only a part of the line has come.
 const AGAIN: Duration = Duration::from_millis(2);
@@ -28,53 +23,81 @@ const LINE: usize = 2048;
 const PLACES: usize = 4096;
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Parking {
-    open: AtomicBool,
-    parked: Mutex<Vec<TcpStream>>,
+    open: CancellationToken,
+    clear: CancellationToken,
+    /// `None`: those who waited are on their way already.
+    parked: Mutex<Option<Vec<TcpStream>>>,
     looking: TaskTracker,
 }
 
 impl Parking {
+    pub(super) fn new() -> Self {
+        let (open, clear) = (CancellationToken::new(), CancellationToken::new());
+        Self { open, clear, parked: Mutex::new(Some(Vec::new())), looking: TaskTracker::new() }
+    }
+
     /// From now on newcomers wait here.
     pub(super) fn open(&self) {
-        self.open.store(true, Release);
+        self.open.cancel();
     }
 
-    /// Whether they do; as long as the token lives, [`Parking::clear`] waits.
-    pub(super) fn token(&self) -> Option<TaskTrackerToken> {
-        self.open.load(Acquire).then(|| self.looking.token())
+    /// Whether they do.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_cancelled()
     }
 
-    /// Looks at what a connection is for: gives it back if it is to be served here.
-    pub(super) async fn look(&self, stream: TcpStream) -> Option<TcpStream> {
-        let newcomer = timeout(LOOK, is_newcomers(&stream)).await;
-        if matches!(newcomer, Ok(Ok(false) | Err(_))) {
-            return Some(stream);
+    /// Waits until they do.
+    pub(super) fn opened(&self) -> WaitForCancellationFuture<'_> {
+        self.open.cancelled()
+    }
+
+    /// As long as this lives, [`Parking::clear`] waits.
+    pub(super) fn token(&self) -> TaskTrackerToken {
+        self.looking.token()
+    }
+
+    /// Looks at what a connection is for: gives it back if it is to be served here. `used`: there were requests on it;
+    /// else it may begin with a header of these proxies,
+    /// should `peer` be one.
+    pub(super) async fn look(
+        &self,
+        stream: TcpStream,
+        peer: IpAddr,
+        used: bool,
+        proxies: &Proxies,
+    ) -> Option<TcpStream> {
+        let newcomer = tokio::select! {
+            newcomer = is_newcomers(&stream, peer, proxies) => newcomer.unwrap_or(false),
+            () = self.clear.cancelled() => true,
+            () = sleep(LOOK), if !used => true,
+        };
+        match &mut *lock(&self.parked) {
+            Some(parked) if newcomer && parked.len() < PLACES => {
+                parked.push(stream);
+                None
+            }
+            _ => Some(stream),
         }
-        let mut parked = lock(&self.parked);
-        if parked.len() >= PLACES {
-            return Some(stream);
-        }
-        parked.push(stream);
-        None
     }
 
     /// Everybody who waits, when nobody is looked at any more.
     pub(super) async fn clear(&self) -> Vec<TcpStream> {
+        self.clear.cancel();
         self.looking.close();
         self.looking.wait().await;
-        std::mem::take(&mut lock(&self.parked))
+        lock(&self.parked).take().unwrap_or_default()
     }
 }
 
-async fn is_newcomers(stream: &TcpStream) -> io::Result<bool> {
-    let mut line = vec![0; LINE];
+async fn is_newcomers(stream: &TcpStream, peer: IpAddr, proxies: &Proxies) -> io::Result<bool> {
+    let mut start = vec![0; LINE];
     loop {
-        let len = stream.peek(&mut line).await?;
-        let end = line[..len].iter().position(|byte| *byte == b'\n');
+        let len = stream.peek(&mut start).await?;
+        let line = proxies.after_header(peer, &start[..len]);
+        let end = line.iter().position(|byte| *byte == b'\n');
         if end.is_some() || len == LINE {
-            return Ok(asks_for_a_page_or_session(&line[..end.unwrap_or(len)]));
+            return Ok(asks_for_a_page_or_session(&line[..end.unwrap_or(line.len())]));
         }
         if len == 0 {
             return Ok(false);
@@ -91,37 +114,63 @@ fn asks_for_a_page_or_session(line: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
     use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    /// What came of a connection on which this is said: whether it waits, and whether it is left as it was.
+    async fn parked(said: &str, used: bool, end: bool) -> bool {
+        let proxies = Proxies(vec!["127.0.0.1/32".parse().unwrap()]);
+        let (parking, listener) = (Parking::new(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        parking.open();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(said.as_bytes()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let look = async {
+            let _token = parking.token();
+            parking.look(stream, HERE, used, &proxies).await
+        };
+        let (looked, waiting) =
+            if end { tokio::join!(look, parking.clear()) } else { (look.await, parking.clear().await) };
+        assert_eq!(waiting.len(), usize::from(looked.is_none()), "{said:?}");
+        for stream in &waiting {
+            let mut bytes = vec![0; said.len() + 1];
+            let unread = if said.is_empty() { 0 } else { stream.peek(&mut bytes).await.unwrap() };
+            assert_eq!(unread, said.len(), "{said:?}");
+        }
+        looked.is_none()
+    }
 
     #[tokio::test]
     async fn newcomers_wait_unread_and_others_do_not() {
-        let parking = Parking::default();
-        assert!(parking.token().is_none());
-        parking.open();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        for (said, parked) in [
+        for (said, waits) in [
             ("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\n", true),
             ("GET / HTTP/1.1\r\n", true),
-            ("GET /soc", true),
-            ("", true),
+            ("PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nGET / HTTP/1.1\r\n", true),
             ("GET /socket.io/?EIO=4&transport=websocket&sid=x HTTP/1.1\r\n", false),
             ("POST /socket.io/?EIO=4&transport=polling&sid=x HTTP/1.1\r\n", false),
-            ("PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n", false),
+            ("PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\nPOST / HTTP/1.1\r\n", false),
+            ("PROXY TCP4 ?\r\n", false),
             ("\r\n\r\n\0\r\nQUIT\n", false),
         ] {
-            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-            client.write_all(said.as_bytes()).await.unwrap();
-            let (stream, _) = listener.accept().await.unwrap();
-            let token = parking.token();
-            assert_eq!(parking.look(stream).await.is_none(), parked, "{said:?}");
-            drop(token);
-            let waiting = parking.clear().await;
-            assert_eq!(waiting.len(), usize::from(parked), "{said:?}");
-            for stream in waiting {
-                let mut bytes = vec![0; said.len() + 1];
-                let unread = if said.is_empty() { 0 } else { stream.peek(&mut bytes).await.unwrap() };
-                assert_eq!(unread, said.len(), "{said:?}");
+            for used in [false, true] {
+                assert_eq!(parked(said, used, false).await, waits, "{said:?}");
             }
         }
+        for said in ["GET /soc", ""] {
+            assert!(parked(said, false, false).await, "{said:?}");
+            assert!(parked(said, true, true).await, "{said:?}, once everybody is cleared away");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_they_are_on_their_way_is_served_here() {
+        let (parking, listener) = (Parking::new(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        parking.open();
+        assert!(parking.clear().await.is_empty());
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        assert!(parking.look(stream, HERE, true, &Proxies(Vec::new())).await.is_some());
     }
 }

@@ -46,6 +46,14 @@ impl Proxies {
         Ok(named.unwrap_or(peer).to_canonical())
     }
 
+    /// What comes after the PROXY header at the start of a connection of this peer, where it begins with a whole one.
+    pub(super) fn after_header<'a>(&self, peer: IpAddr, start: &'a [u8]) -> &'a [u8] {
+        match header(start) {
+            Ok(Some((length, _))) if self.trusts(peer) => start.get(length..).unwrap_or_default(),
+            _ => start,
+        }
+    }
+
     /// Whom a request on a connection that stands for `peer` comes from: the last in `X-Forwarded-For` that is no
     /// trusted proxy itself.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {

@@ -9,7 +9,7 @@
 
 use super::doors::Pass;
 use crate::config::RefusedBy;
-use bytes::BytesMut;
+use bytes::{Buf, Bytes, BytesMut};
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
@@ -44,6 +44,8 @@ pub(super) struct Transport {
     /// It was given up.
     given_up: bool,
     lingering: Option<Box<Lingering>>,
+    /// Was read, and not used; comes first.
+    unread: Option<Box<Bytes>>,
     pass: Pass,
 }
 
@@ -65,7 +67,7 @@ impl Transport {
     }
 
     fn of(io: Io, patience: Duration, pass: Pass) -> Self {
-        Self { io, patience, stalled: None, given_up: false, lingering: None, pass }
+        Self { io, patience, stalled: None, given_up: false, lingering: None, unread: None, pass }
     }
 
     /// Whether it is a TCP connection and nothing more: another process can go on with it.
@@ -100,6 +102,19 @@ impl Transport {
             Io::Plain(io) => Some(io.as_fd()),
             Io::Tls(_) => None,
         }
+    }
+
+    /// The connection, and by what it was let in; `None`: it is not plain.
+    pub(super) fn into_plain(self) -> Option<(TcpStream, Pass)> {
+        match self.io {
+            Io::Plain(io) => Some((io, self.pass)),
+            Io::Tls(_) => None,
+        }
+    }
+
+    /// These bytes were read, and are to be read again.
+    pub(super) fn put_back(&mut self, unread: Bytes) {
+        self.unread = Some(Box::new(unread));
     }
 
     fn sent(&self, polled: &Poll<io::Result<usize>>) {
@@ -169,6 +184,14 @@ impl AsyncRead for Transport {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(unread) = &mut self.unread {
+            let len = unread.len().min(buf.remaining());
+            buf.put_slice(&unread.split_to(len));
+            if !unread.has_remaining() {
+                self.unread = None;
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let polled = with!(self, io => Pin::new(io).poll_read(cx, buf));
         if polled.is_ready() {

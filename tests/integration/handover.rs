@@ -284,6 +284,113 @@ fn a_session_that_polls_and_ends_before_it_has_joined_is_seen_to_be_over() {
     }
 }
 
+/// A connection that is used for one request after another, as browsers and proxies do.
+struct Kept(TcpStream);
+
+impl Kept {
+    fn open(supervisor: &Supervisor) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", supervisor.port)).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Self(stream)
+    }
+
+    fn ask(&mut self, request: &str) {
+        self.0.write_all(request.as_bytes()).unwrap();
+    }
+
+    /// What is answered, head and body.
+    fn hear(&mut self) -> String {
+        let (mut answer, mut byte) = (Vec::new(), [0]);
+        let text = |answer: &[u8]| String::from_utf8_lossy(answer).to_lowercase();
+        while !answer.ends_with(b"\r\n\r\n") {
+            self.0.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after {:?}", text(&answer)));
+            answer.push(byte[0]);
+        }
+        let head = text(&answer);
+        let len = head.split_once("content-length: ").unwrap().1.split_once('\r').unwrap().0;
+        let mut body = vec![0; len.parse().unwrap()];
+        self.0.read_exact(&mut body).unwrap();
+        String::from_utf8([answer, body].concat()).unwrap()
+    }
+
+    fn has_heard(&self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let heard = self.0.peek(&mut [0]).is_ok();
+        self.0.set_nonblocking(false).unwrap();
+        heard
+    }
+}
+
+const OPEN: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n";
+
+fn sid(opened: &str) -> String {
+    assert!(opened.starts_with("HTTP/1.1 200"), "{opened}");
+    opened.split_once("\"sid\":\"").unwrap().1.split_once('"').unwrap().0.to_owned()
+}
+
+fn later(sid: &str, body: Option<&str>) -> String {
+    let (method, len) = (if body.is_some() { "POST" } else { "GET" }, body.map_or(0, str::len));
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len}\r\n\r\n{}",
+        body.unwrap_or_default()
+    )
+}
+
+#[test]
+fn a_connection_that_is_kept_open_goes_from_server_to_server() {
+    let supervisor = Supervisor::start(KEYS);
+    let (mut used, mut silent) = (Kept::open(&supervisor), Kept::open(&supervisor));
+    for _ in 0..3 {
+        used.ask(OPEN);
+        sid(&used.hear());
+        reload(&supervisor);
+    }
+    for kept in [&mut used, &mut silent] {
+        kept.ask(OPEN);
+        sid(&kept.hear());
+    }
+}
+
+#[test]
+fn while_it_lasts_who_is_here_is_served_and_newcomers_wait() {
+    let supervisor = Supervisor::start(&format!("{KEYS}\nprobe = false\n[log]\nlevel = \"debug\""));
+    let mut kept: [Kept; 4] = std::array::from_fn(|_| Kept::open(&supervisor));
+    let [here, newcomer, half, gone] = &mut kept;
+    here.ask(OPEN);
+    let mine = sid(&here.hear());
+    for other in [&mut *newcomer, &mut *half, &mut *gone] {
+        other.ask("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+        other.hear();
+    }
+    let mut taker = Taker::begin(&supervisor);
+    // Its head comes in pieces, and the last when nobody is let in.
+    let request = later(&mine, Some("40"));
+    half.ask(&request[..70]);
+    while taker.hear().is_some_and(|(kind, _)| kind != b'a') {}
+    half.ask(&request[70..]);
+    assert!(half.hear().starts_with("HTTP/1.1 200"));
+    here.ask(&later(&mine, None));
+    assert!(here.hear().starts_with("HTTP/1.1 200"));
+    newcomer.ask(OPEN);
+    gone.ask(OPEN);
+    gone.0.shutdown(std::net::Shutdown::Both).unwrap();
+    let mut fresh = Kept::open(&supervisor);
+    fresh.ask(OPEN);
+    let opened = || {
+        let log = chatctl(supervisor.dir.path(), &["logs", "chatting", "-n", "400"]).stdout;
+        String::from_utf8(log).unwrap().matches("opened conn=").count()
+    };
+    let before = opened();
+    assert!(!newcomer.has_heard() && !fresh.has_heard());
+    // Given up: this server goes on, and they are let in.
+    drop(taker);
+    sid(&newcomer.hear());
+    sid(&fresh.hear());
+    until("the two of them, and not the third, to be let in", || (opened() >= before + 2).then_some(()));
+    assert_eq!(opened(), before + 2);
+}
+
 #[test]
 fn one_is_handed_over_to_at_a_time_and_in_a_known_format() {
     let supervisor = Supervisor::start(KEYS);

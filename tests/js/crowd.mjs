@@ -16,6 +16,40 @@ export function knock(t, server) {
   return refused;
 }
 
+/**
+ * People who come, join a room and go, again and again until they are told to stop; how many they were, and whoever of them
+ * was not let in. With an `agent` that keeps connections open they come as browsers do, and as proxies.
+ */
+export function newcomers(server, client, agent) {
+  const record = { visits: 0, refused: [] };
+  let over = false;
+  const visit = () => new Promise((done) => {
+    const query = { name: "visitor", room: "lobby" };
+    const socket = client.library(server.url, { transports: client.transports, query, forceNew: true, reconnection: false, ...server.options, ...(agent && { agent }) });
+    const refused = (why) => {
+      record.refused.push(`${client.label}: ${why?.message ?? why} ${why?.description?.message ?? why?.description ?? ""}`);
+      done();
+    };
+    socket.on("connect_error", refused);
+    socket.on("connect", () => socket.emit("join_room", { type: 1 }, () => {
+      socket.off("disconnect");
+      socket.close();
+      record.visits += 1;
+      done();
+    }));
+    // Who polls may have been let in just before, and be sent away without loss.
+    socket.on("disconnect", (why) => (client.transports[0] === "polling" ? done() : refused(why)));
+  });
+  const coming = (async () => {
+    while (!over) await visit();
+  })();
+  record.stop = () => {
+    over = true;
+    return coming;
+  };
+  return record;
+}
+
 /** People in a room who all talk and write down what they hear. */
 export async function crowd(t, server, client, people = PEOPLE) {
   const sockets = await Promise.all(Array.from({ length: people }, (_, n) =>

@@ -1,12 +1,13 @@
 // A restart that nobody notices: established connections go to the next server.
 // CHATCTL_HANDOVERS=100 and CHATCTL_FAULTS=50 are the long forms; CHATCTL_SEED repeats a run of faults.
 import assert from "node:assert/strict";
-import { execFile, spawnSync } from "node:child_process";
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { execFile } from "node:child_process";
+import { Agent } from "node:http";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { crowd, judge, knock } from "./crowd.mjs";
-import { CLIENTS, ask, connect, freePort, program, random, run, supervise, until } from "./helpers.mjs";
+import { crowd, judge, knock, newcomers } from "./crowd.mjs";
+import { PROXIES, behind } from "./proxies.mjs";
+import { CLIENTS, ask, connect, program, random, run, supervise, until } from "./helpers.mjs";
 
 const HANDOVERS = Number(process.env.CHATCTL_HANDOVERS ?? 5);
 const FAULTS = Number(process.env.CHATCTL_FAULTS ?? 8);
@@ -53,39 +54,40 @@ for (const client of WEBSOCKETS) {
   });
 }
 
-test("behind nginx the same", { timeout: 600_000 }, async (t) => {
-  const nginx = ["/usr/sbin/nginx", "/usr/bin/nginx"].find(existsSync);
-  if (!nginx) return t.skip("nginx is not installed");
+/** Reloads so often while newcomers come by these ways; all of them must be let in. */
+async function letIn(t, server, all) {
+  for (let n = 0; n < HANDOVERS; n += 1) {
+    const before = all[0].visits;
+    await until("some visits", () => all[0].visits > before + Math.random() * 5);
+    const { code, said } = await reload(server);
+    assert.equal(code, 0, `${said}\n${server.log}`);
+  }
+  for (const record of all) await record.stop();
+  t.diagnostic(`${all.map(({ visits }) => visits)} visits`);
+  assert.deepEqual(all.flatMap(({ refused }) => refused), [], server.log);
+}
+
+test(`${HANDOVERS} times newcomers are let in, whatever they come by`, { timeout: 600_000 }, async (t) => {
   const server = await supervise(t, "web", KEYS);
-  const port = await freePort();
-  const conf = join(server.dir, "nginx.conf");
-  writeFileSync(conf, `daemon off; worker_processes 1; pid ${server.dir}/nginx.pid; error_log stderr;
-events { worker_connections 512; }
-http {
-  access_log off;
-  ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${server.dir}/${kind};`).join("\n  ")}
-  server {
-    listen 127.0.0.1:${port};
-    location / {
-      proxy_pass ${server.url};
-      proxy_http_version 1.1;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection "upgrade";
-      proxy_set_header Host $host;
-      proxy_read_timeout 1h;
-    }
-  }
-}`);
-  run(t, server.dir, ["-c", conf, "-e", "stderr"], nginx);
-  const proxied = { ...server, url: `http://127.0.0.1:${port}` };
-  await until("nginx", () => fetch(proxied.url).then(({ ok }) => ok, () => false));
-  for (const client of WEBSOCKETS.slice(0, 2)) {
-    const [sockets, record] = await crowd(t, proxied, client, 10);
-    t.diagnostic(JSON.stringify(await unnoticed(server, sockets, record)));
-    sockets.forEach((socket) => socket.close());
-    await until("them to be gone", async () => (await server.status())?.connections === 0);
-  }
+  const kept = new Agent({ keepAlive: true });
+  t.after(() => kept.destroy());
+  await letIn(t, server, CLIENTS.flatMap((client) => [undefined, kept].map((agent) => newcomers(server, client, agent))));
 });
+
+for (const proxy of PROXIES) {
+  test(`behind ${proxy.name}, where TLS ends, the same`, { timeout: 1_200_000 }, async (t) => {
+    if (!proxy.installed) return t.skip(`${proxy.name} is not installed`);
+    const server = await supervise(t, "web", KEYS);
+    const proxied = await behind(t, server, proxy);
+    for (const client of HANDOVERS > 5 ? WEBSOCKETS : WEBSOCKETS.slice(0, 2)) {
+      const [sockets, record] = await crowd(t, proxied, client, 10);
+      t.diagnostic(`${client.label}: ${JSON.stringify(await unnoticed(server, sockets, record))}`);
+      sockets.forEach((socket) => socket.close());
+      await until("them to be gone", async () => (await server.status())?.connections === 0);
+    }
+    await letIn(t, server, CLIENTS.map((client) => newcomers(proxied, client)));
+  });
+}
 
 test("who polls is sent away without loss and recovers, the others go over", { timeout: 600_000 }, async (t) => {
   const server = await supervise(t, "web", KEYS);

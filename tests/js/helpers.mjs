@@ -130,7 +130,7 @@ let nextPort = 0;
 
 /** A connected client; it keeps what it hears in `heard`. */
 export async function connect(t, server, query, { library, transports } = FIRST, options = {}) {
-  const socket = library(server.url, { transports, query, forceNew: true, reconnectionDelay: 20, reconnectionDelayMax: 100, ...options });
+  const socket = library(server.url, { transports, query, forceNew: true, reconnectionDelay: 20, reconnectionDelayMax: 100, ...server.options, ...options });
   socket.heard = [];
   for (const event of ["chatting", "join_room", "exit_room", "chat_error"]) {
     socket.on(event, (body) => socket.heard.push([event, body]));
@@ -172,4 +172,12 @@ export function random(seed) {
     t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
     return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
   };
+}
+
+/** A certificate of its own for `name`, and its key. */
+export async function certificate(dir, name, days = 30) {
+  const [cert, key] = [join(dir, `${name}.crt`), join(dir, `${name}.key`)];
+  await promisify(execFile)("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", `${days}`,
+    "-subj", `/CN=${name}`, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert]);
+  return { cert, key };
 }

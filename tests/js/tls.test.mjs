@@ -7,17 +7,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import tls from "node:tls";
 import { promisify } from "node:util";
-import { CLIENTS, ask, connect, hear, serve, soon, supervise, until } from "./helpers.mjs";
+import { CLIENTS, ask, certificate, connect, hear, serve, soon, supervise, until } from "./helpers.mjs";
 
 const call = promisify(execFile);
-
-/** A certificate of its own for `name`, and its key. */
-async function certificate(dir, name, days = 30) {
-  const [cert, key] = [join(dir, `${name}.crt`), join(dir, `${name}.key`)];
-  await call("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", `${days}`,
-    "-subj", `/CN=${name}`, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", cert]);
-  return { cert, key };
-}
 
 async function folder(t) {
   const dir = await mkdtemp(join(tmpdir(), "chatctl-tls-"));

@@ -26,6 +26,8 @@ use tokio::{
 
 /// Who is spoken to in this time, before anything stops, is likely to be spoken to in the next.
 const LOOK: Duration = Duration::from_millis(250);
+/// So long before it ends newcomers wait: nobody of them is on the way in any more when nobody is let in.
+const ASKING: Duration = Duration::from_millis(50);
 /// Longest wait for all connections to pause: those that are late are cut, and come back.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Longest wait for the taker: to read, to be ready, and to say that it has everything.
@@ -49,8 +51,10 @@ impl Giver {
     /// Gives everything to the process that asked.
     pub(in crate::server) async fn give(&self, asked: Asked, entrance: Open) -> Outcome {
         let before = self.spoken_to();
-        sleep(LOOK).await;
+        sleep(LOOK.saturating_sub(ASKING)).await;
         entrance.park();
+        // Who has asked before is let in, and not sent away.
+        sleep(ASKING).await;
         let goodbyes = self.edge.see_off_who_stays().await;
         self.edge.wait_for_who_comes_in().await;
         let announced = announce(asked.stream, self.going(&before)).await;
