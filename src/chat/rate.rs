@@ -80,7 +80,13 @@ impl Bucket {
         Self { full: Some(now + self.missing(now).min(most)) }
     }
 
-    fn missing(&self, now: Instant) -> Duration {
+    /// One in which so much is missing.
+    pub(crate) fn without(missing: Duration, now: Instant) -> Self {
+        Self { full: now.checked_add(missing) }
+    }
+
+    /// How long until it is full.
+    pub(crate) fn missing(&self, now: Instant) -> Duration {
         self.full.map_or(Duration::ZERO, |full| full.saturating_duration_since(now))
     }
 }

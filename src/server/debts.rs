@@ -11,7 +11,12 @@ use crate::{
     chat::{Bucket, Rate},
     slack::give_back,
 };
-use std::{collections::HashMap, hash::Hash, time::Instant};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    time::{Duration, Instant},
+};
 
 /// Addresses that are remembered.
 const MOST: usize = 4096;
@@ -27,7 +32,27 @@ pub(super) struct Left {
     pub(super) frames: Bucket,
 }
 
+/// The same, as one process tells another: for how long each has been used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Missing {
+    events: Duration,
+    frames: Duration,
+}
+
+impl Missing {
+    /// What there is of it, now.
+    pub(super) fn left(self, now: Instant) -> Left {
+        Left { events: Bucket::without(self.events, now), frames: Bucket::without(self.frames, now) }
+    }
+}
+
 impl Left {
+    /// What is not there; `None`: nothing is missing.
+    pub(super) fn missing(&self, now: Instant) -> Option<Missing> {
+        let missing = || Missing { events: self.events.missing(now), frames: self.frames.missing(now) };
+        (!self.is_all(now)).then(missing)
+    }
+
     /// Whether nothing is missing.
     pub(super) fn is_all(&self, now: Instant) -> bool {
         self.events.is_full(now) && self.frames.is_full(now)
@@ -63,6 +88,15 @@ impl<Address: Eq + Hash> Debts<Address> {
         if self.left.len() < MOST {
             self.left.insert(address, left);
         }
+    }
+
+    /// Everybody who owes something.
+    pub(super) fn all(&self, now: Instant) -> Vec<(Address, Missing)>
+    where
+        Address: Clone,
+    {
+        let owing = |(address, left): (&Address, &Left)| Some((address.clone(), left.missing(now)?));
+        self.left.iter().filter_map(owing).collect()
     }
 
     /// What a newcomer from this address begins with.
@@ -114,6 +148,24 @@ mod tests {
             assert_eq!(at_once(debts.of(&2, now), now), 100, "another address");
         }
         assert!(debts.left.is_empty(), "what is paid is forgotten");
+    }
+
+    #[test]
+    fn the_next_process_knows_them() {
+        let (mut before, mut after, start) = (debts(), debts(), Instant::now());
+        (1..4).for_each(|address| before.note(address, spent(address * 30, start), start));
+        let now = start + Duration::from_secs(4);
+        let told = serde_json::to_string(&before.all(now)).unwrap();
+        for (address, missing) in serde_json::from_str::<Vec<(u32, Missing)>>(&told).unwrap() {
+            after.note(address, missing.left(now), now);
+        }
+        assert_eq!(after.left.len(), 2, "the first has paid");
+        for (address, here) in [(1, 100), (2, 80), (3, 50), (4, 100)] {
+            assert_eq!(at_once(after.of(&address, now), now), here, "{address}");
+            assert_eq!(after.of(&address, now), before.of(&address, now));
+        }
+        let broken = Missing { events: Duration::MAX, frames: Duration::ZERO };
+        assert!(broken.left(now).is_all(now));
     }
 
     #[test]

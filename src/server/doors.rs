@@ -5,7 +5,7 @@
 //! their /64: that is what one subscriber has.
 
 use super::{
-    debts::{Debts, Left},
+    debts::{Debts, Left, Missing},
     ebb,
     link::lock,
     pace::{self, Pace},
@@ -152,20 +152,39 @@ impl Doors {
                 Err(full)
             }
             None => {
-                let left = if exempt { Left::default() } else { lock(&self.debts).of(&key, Instant::now()) };
-                let pace = Pace::new(limits.messages, left);
+                let now = Instant::now();
+                let left = if exempt { Left::default() } else { lock(&self.debts).of(&key, now) };
+                let pace = Pace::new(limits.messages, left, now);
                 Ok(Ticket { doors: self.clone(), address: key, exempt, name: Mutex::new(name), pace })
             }
         }
     }
 
-    /// Counts a session that was let in by another process.
-    pub(super) fn board(self: &Arc<Self>, address: IpAddr, name: Option<&Arc<str>>) -> Ticket {
+    /// Counts a session that was let in by another process, where so much was missing.
+    pub(super) fn board(
+        self: &Arc<Self>,
+        address: IpAddr,
+        name: Option<&Arc<str>>,
+        missing: Option<Missing>,
+    ) -> Ticket {
         let (exempt, address) = (!self.counts(address), key(address));
         let name = name.filter(|_| self.limits.max_connections_per_name > 0).cloned();
         lock(&self.inside).add_session(address, name.as_ref());
-        let pace = Pace::new(self.limits.messages, Left::default());
+        let now = Instant::now();
+        let left = missing.map_or_else(Left::default, |missing| missing.left(now));
+        let pace = Pace::new(self.limits.messages, left, now);
         Ticket { doors: self.clone(), address, exempt, name: Mutex::new(name), pace }
+    }
+
+    /// What is owed by whom, for another process.
+    pub(super) fn debts(&self) -> Vec<(IpAddr, Missing)> {
+        lock(&self.debts).all(Instant::now())
+    }
+
+    /// Takes note of what is owed, as another process knew it.
+    pub(super) fn note(&self, owed: &[(IpAddr, Missing)]) {
+        let (mut debts, now) = (lock(&self.debts), Instant::now());
+        owed.iter().for_each(|(address, missing)| debts.note(*address, missing.left(now), now));
     }
 
     /// Counts a connection that was accepted by another process.

@@ -72,8 +72,10 @@ pub(super) fn weight(bytes: u64) -> u32 {
 }
 
 impl Pace {
-    /// Of one that begins with this.
-    pub(super) fn new(rate: Rate, left: Left) -> Self {
+    /// Of one that begins with this, or owes as much as one can at this rate.
+    pub(super) fn new(rate: Rate, mut left: Left, now: Instant) -> Self {
+        left.events.charge(rate, 0, PAUSE, now);
+        left.frames.charge(of_frames(rate), 0, PAUSE, now);
         let state = Mutex::new(State { left, told: false });
         Self { rate, state, owes: AtomicBool::new(false), paused: AtomicBool::new(false) }
     }
@@ -104,7 +106,8 @@ impl Pace {
         events.max(state.left.frames.owed(of_frames(self.rate), now))
     }
 
-    fn left(&self) -> Left {
+    /// What it has left.
+    pub(super) fn left(&self) -> Left {
         lock(&self.state).left
     }
 
@@ -132,6 +135,13 @@ impl Link {
     /// There is nothing more to read of this client just now: it waits for what was refused.
     pub(super) fn drained(self: &Arc<Self>) {
         if let Some(ticket) = self.ticket.get().filter(|ticket| ticket.pace.owes.swap(false, AcqRel)) {
+            self.pause(ticket.pace.debt(Instant::now()));
+        }
+    }
+
+    /// It comes from another process, where it may have been made to wait.
+    pub(super) fn waits_on(self: &Arc<Self>) {
+        if let Some(ticket) = self.ticket.get() {
             self.pause(ticket.pace.debt(Instant::now()));
         }
     }
@@ -177,9 +187,11 @@ async fn pay(link: Weak<Link>, mut wait: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::Bucket;
 
     fn pace(per_second: u32, burst: u32) -> (Pace, Instant) {
-        (Pace::new(Rate { per_second, burst }, Left::default()), Instant::now())
+        let now = Instant::now();
+        (Pace::new(Rate { per_second, burst }, Left::default(), now), now)
     }
 
     #[test]
@@ -253,6 +265,21 @@ mod tests {
         assert_eq!(pace.frames(1_000_000, now), PAUSE);
         assert_eq!(pace.debt(now + PAUSE), Duration::ZERO);
         assert_eq!(pace.frames(weight(u64::MAX), now), PAUSE);
+    }
+
+    /// Those of another process, which may have had other limits.
+    #[test]
+    fn who_begins_with_debts_pays_them_and_no_more_than_one_can_owe() {
+        let (rate, now) = (Rate { per_second: 10, burst: 10 }, Instant::now());
+        let owes = |missing| Left { events: Bucket::without(missing, now), ..Left::default() };
+        for (missing, debt, there) in
+            [(0, 0, 10), (500, 0, 5), (1000, 100, 0), (3000, 2100, 0), (60_000, 5100, 0)]
+        {
+            let pace = Pace::new(rate, owes(Duration::from_millis(missing)), now);
+            assert_eq!(pace.debt(now), Duration::from_millis(debt), "{missing}");
+            let taken = (0..10).take_while(|_| pace.event(now).0 == Verdict::Take).count();
+            assert_eq!(taken, there, "{missing}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
     mem::MaybeUninit,
     net::TcpStream,
     os::{fd::OwnedFd, unix::net::UnixStream},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const KEYS: &str = "profile = \"web\"\nmin_uptime = \"50ms\"";
@@ -113,6 +113,30 @@ fn without_recovery_nobody_is_thrown_out_either() {
             }
         }
     }
+}
+
+/// Who was made to wait goes on where it stopped: on its connection, and on its next one.
+#[test]
+fn nobody_is_forgiven_by_a_reload() {
+    let limits = "[limits]\nexempt = []\nmessages_per_second = 5\nmessage_burst = 100";
+    let supervisor = Supervisor::start(&format!("{KEYS}\n{limits}"));
+    let mut flooder = Client::join(supervisor.port, "flooder", "r");
+    let taken_of = |client: &mut Client, count: usize| {
+        let events = vec![text(r#"420["chatting","flood"]"#); count].concat();
+        client.send(&events);
+        let answers = (0..count).map(|_| client.hear("430["));
+        answers.filter(|answer| answer.contains(r#""ok":true"#)).count() as u64
+    };
+    let begun = Instant::now();
+    let earned = || begun.elapsed().as_millis() as u64 / 200 + 1;
+    let taken = taken_of(&mut flooder, 120);
+    assert!((99..=99 + earned()).contains(&taken), "{taken}: joining was one as well");
+    reload(&supervisor);
+    let taken = taken_of(&mut flooder, 50);
+    assert!(taken <= earned(), "{taken} of 50");
+    let mut again = Client::join(supervisor.port, "flooder", "r");
+    let taken = taken_of(&mut again, 95);
+    assert!((9..=9 + earned()).contains(&taken), "{taken}: a page's first words, and no burst");
 }
 
 /// A process that asks for everything, as far as it gets.

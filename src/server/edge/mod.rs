@@ -18,6 +18,7 @@ mod stream;
 
 use super::{
     GOODBYE, LATE, cors,
+    debts::Missing,
     doors::{Doors, Full, Ticket},
     handover::{Announced, Countdown, Traveller},
     link::{ClosePolling, Drain, Link, Polling, lock},
@@ -213,6 +214,16 @@ impl Edge {
         let _ = tokio::time::timeout(COMING, all_settled).await;
     }
 
+    /// What is owed by whom, for another process; see [`Doors::debts`].
+    pub(super) fn debts(&self) -> Vec<(IpAddr, Missing)> {
+        self.doors.debts()
+    }
+
+    /// See [`Doors::note`].
+    pub(super) fn note(&self, owed: &[(IpAddr, Missing)]) {
+        self.doors.note(owed);
+    }
+
     /// Has the engine open a session for a connection that comes from another process, on which nothing is read or
     /// written before [`Link::go_on`]. `arriving`: counts those that the engine has not connected yet.
     ///
@@ -222,6 +233,7 @@ impl Edge {
         &self,
         announced: Announced,
         traveller: &Traveller,
+        missing: Option<Missing>,
         heartbeat_delay: Duration,
         arriving: &Arc<Countdown>,
     ) -> io::Result<Arc<Link>> {
@@ -231,9 +243,10 @@ impl Edge {
             (None, Given::Text(name)) => Some(name),
             (None, Given::Missing | Given::TooLong) => None,
         };
-        let ticket = self.doors.board(address, name);
+        let ticket = self.doors.board(address, name, missing);
         let link = Link::moved(identity, eio3, modern, heartbeat_delay, self.living.clone());
         let _ = link.ticket.set(ticket);
+        link.waits_on();
         rights.into_iter().for_each(|rights| link.standing.entitle(rights));
         let pid = traveller.record.pid.as_deref().and_then(Pid::read);
         link.admit(Admission { member, pid, entry: Entry::Moved(traveller.from) });

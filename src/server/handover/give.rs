@@ -77,7 +77,7 @@ impl Giver {
             return Outcome::Stays(entrance.open());
         };
         let ready = begun.elapsed();
-        taker.begin = Some(Begin { left, paused_us, goodbyes, cut: cut + late });
+        taker.begin = Some(Begin { left, paused_us, goodbyes, cut: cut + late, owed: self.edge.debts() });
         taker.newcomers = std::mem::take(&mut entrance.parked);
         taker.freed = freed;
         let (taker, sent) = taker.send().await;

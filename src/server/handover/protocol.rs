@@ -4,15 +4,16 @@
 //! these. The sockets of a batch come with its first byte, in the order of its travellers.
 
 use super::{Announced, Freed, Life, Traveller};
-use crate::control::descriptors;
+use crate::{control::descriptors, server::debts::Missing};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     io::{self, Read, Write},
+    net::IpAddr,
     os::{
         fd::{AsFd, OwnedFd},
         unix::net::UnixStream,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::net::TcpStream;
 
@@ -58,7 +59,7 @@ impl From<io::Error> for Broken {
 }
 
 /// What comes first when nobody is served any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Begin {
     /// Where the ids stand.
     pub(super) left: Life,
@@ -68,6 +69,9 @@ pub(super) struct Begin {
     pub(super) goodbyes: u64,
     /// Clients whose connection was cut: they could neither be moved nor sent away in time.
     pub(super) cut: u64,
+    /// What addresses owe. Not said before: who does not know of it forgives it.
+    #[serde(default)]
+    pub(super) owed: Vec<(IpAddr, Missing)>,
 }
 
 /// One message.
@@ -100,6 +104,7 @@ pub(super) struct Received {
     pub(super) read: Vec<u8>,
     pub(super) write: Vec<u8>,
     pub(super) heartbeat: Option<Duration>,
+    pub(super) missing: Option<Missing>,
 }
 
 /// A connection's part of a batch, as it is written.
@@ -109,6 +114,8 @@ struct Listed<'a> {
     read: usize,
     write: usize,
     heartbeat: Option<Duration>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<Missing>,
 }
 
 /// As it is read.
@@ -118,6 +125,9 @@ struct Found {
     read: usize,
     write: usize,
     heartbeat: Option<Duration>,
+    /// Not said before either.
+    #[serde(default)]
+    missing: Option<Missing>,
 }
 
 /// One end of it. Blocks, for so long at most as it was made with.
@@ -177,13 +187,15 @@ impl Wire {
     }
 
     fn batch(&self, batch: &[Freed]) -> Result<(), Broken> {
+        let now = Instant::now();
         let list: Vec<_> = batch
             .iter()
-            .map(|(_, traveller, detached)| Listed {
+            .map(|(link, traveller, detached)| Listed {
                 traveller,
                 read: detached.read.len(),
                 write: detached.write.len(),
                 heartbeat: detached.heartbeat,
+                missing: link.ticket.get().and_then(|ticket| ticket.pace.left().missing(now)),
             })
             .collect();
         let bytes: Vec<&[u8]> =
@@ -279,8 +291,8 @@ fn unpack(list: Vec<Found>, mut bytes: &[u8], fds: Vec<OwnedFd>) -> Result<Vec<R
         Ok::<_, Broken>(part.to_vec())
     };
     let unpacked = list.into_iter().zip(fds).map(|(found, socket)| {
-        let Found { traveller, read, write, heartbeat } = found;
-        Ok(Received { traveller, socket, read: next(read)?, write: next(write)?, heartbeat })
+        let Found { traveller, read, write, heartbeat, missing } = found;
+        Ok(Received { traveller, socket, read: next(read)?, write: next(write)?, heartbeat, missing })
     });
     unpacked.collect()
 }

@@ -64,7 +64,7 @@ pub(in crate::server) struct Taken {
 impl Taken {
     /// Where the ids stand.
     pub(in crate::server) fn left(&self) -> Option<Life> {
-        self.begin.map(|begin| begin.left)
+        self.begin.as_ref().map(|begin| begin.left)
     }
 
     /// Connections that nobody has read from yet. Those that have broken meanwhile are left out.
@@ -91,6 +91,7 @@ impl Taken {
     pub(in crate::server) async fn arrive(mut self, edge: &Edge, inbox: &Inbox) -> types::Handover {
         let connections = self.connections.len() as u64;
         self.tell("the sequencer serves");
+        self.begin.iter().for_each(|begin| edge.note(&begin.owed));
         // What somebody says is heard from the journal by those who come later. Without it all have to be there first.
         let kept = health(inbox).await.is_some_and(|recovery| recovery.enabled && recovery.trouble.is_none());
         let mut held = Vec::new();
@@ -123,7 +124,7 @@ impl Taken {
 
     /// How long after the pause began.
     fn tell(&self, what: &str) {
-        let since = self.begin.map(|begin| monotonic_us().saturating_sub(begin.paused_us));
+        let since = self.begin.as_ref().map(|begin| monotonic_us().saturating_sub(begin.paused_us));
         let since = since.map(Duration::from_micros);
         tracing::debug!(?since, connections = self.connections.len(), "{what}");
     }
@@ -135,10 +136,10 @@ impl Taken {
         heartbeat: Duration,
         arriving: &Arc<Countdown>,
     ) -> io::Result<(Arc<Link>, Detached)> {
-        let Received { traveller, socket, read, write, .. } = one;
+        let Received { traveller, socket, read, write, missing, .. } = one;
         let announced = self.announced.remove(&traveller.member).ok_or(io::ErrorKind::InvalidData)?;
         let io = edge.carry_on(socket)?;
-        let link = edge.expect(announced, &traveller, heartbeat, arriving)?;
+        let link = edge.expect(announced, &traveller, missing, heartbeat, arriving)?;
         Ok((link, Detached { io, read, write: write[..].into(), heartbeat: None }))
     }
 }
