@@ -17,6 +17,21 @@ pub(crate) fn give_back() {
     }
 }
 
+/// Makes room in this thread's part of the heap for so many bytes, which take no memory before they are used. Else it
+/// grows a page at a time, and for each asks the kernel, which lets no other thread of the process have one meanwhile:
+/// for ten thousand connections that are there at once, that was a quarter of the time it takes.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn make_room(bytes: usize) {
+    // Larger ones are not taken from it (mallopt(3): M_MMAP_THRESHOLD).
+    const PIECE: usize = 120 << 10;
+    let pieces: Vec<Vec<u8>> = (0..bytes / PIECE).map(|_| Vec::with_capacity(PIECE)).collect();
+    std::hint::black_box(&pieces);
+}
+
+/// Others have other ways to grow.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn make_room(_bytes: usize) {}
+
 /// Other C libraries give it back themselves, or have no way to be asked.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(crate) fn give_back() {}

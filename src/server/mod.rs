@@ -54,7 +54,7 @@ use crate::{
     chat::Chat,
     config::{self, Profile},
     error::Failure,
-    listen,
+    heap, listen,
 };
 use auth::Auth;
 pub(crate) use auth::holds_a_secret;
@@ -88,6 +88,8 @@ use turn::Turn;
 const ENGINE_SLACK: usize = 64;
 /// First read of a WebSocket connection; larger messages make it grow while they last.
 const READ_BUFFER: usize = 512;
+/// What ten thousand connections take, less what is not theirs alone.
+const CROWD: usize = 96 << 20;
 /// Longest wait for clients to take leave; and when they are told to go whether they have answered or not.
 const GOODBYE: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_millis(800);
@@ -151,9 +153,15 @@ pub(crate) fn run(mut settings: Settings, mut inherited: listen::Inherited) -> R
     settings.server.timezone.get_or_insert_with(jiff::tz::TimeZone::system);
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     Sandbox::of(&settings).enter();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    let runtime =
-        runtime.map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(workers).enable_all();
+    if inherited.go.is_some() {
+        // A crowd may be about to come, and would wait for it.
+        runtime.on_thread_start(move || heap::make_room(CROWD / workers));
+    }
+    let runtime = runtime
+        .build()
+        .map_err(|error| Failure::failed(format_args!("cannot start the runtime: {error}")))?;
     let result = runtime.block_on(serve(settings, inherited, Opened { listener, tls, auth }));
     // Connections that are still open are not waited for: their clients have been told.
     runtime.shutdown_background();

@@ -28,8 +28,9 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(6);
 /// Longest wait for the end of a giver whose socket is closed.
 const DYING: Duration = Duration::from_secs(1);
-/// So many arrive together: the engine's work for them comes before what is said by those who are there.
-const AT_ONCE: usize = 128;
+/// So many set out together: the engine's work for them comes before what is said by those who are there. The next set
+/// out when those before them have arrived.
+const AT_ONCE: usize = 64;
 /// Longest wait for these; one that is late is none the worse for it.
 const ARRIVING: Duration = Duration::from_millis(500);
 /// The heartbeats of connections that arrive together are spread over this.
@@ -97,6 +98,7 @@ impl Taken {
         let mut held = Vec::new();
         let all = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
         let mut waiting = (0..all).zip(std::mem::take(&mut self.connections)).peekable();
+        let mut before = Arc::<Countdown>::default();
         while waiting.peek().is_some() {
             let arriving = Arc::new(Countdown::default());
             for (n, one) in waiting.by_ref().take(AT_ONCE) {
@@ -111,8 +113,9 @@ impl Taken {
                     }
                 }
             }
-            arriving.wait(ARRIVING).await;
+            std::mem::replace(&mut before, arriving).wait(ARRIVING).await;
         }
+        before.wait(ARRIVING).await;
         self.tell("the last is there");
         // It answers when all of them have been let in.
         let _ = health(inbox).await;
