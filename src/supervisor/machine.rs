@@ -213,6 +213,11 @@ impl Machine {
         self.reason.as_ref().map(|reason| reason.text.as_str())
     }
 
+    /// Why it is on its way: as [`Machine::reason`], but of a reload before it has come to anything.
+    pub(super) fn cause(&self) -> Option<&Reason> {
+        self.standby.as_ref().map(|standby| &standby.why).or(self.reason.as_ref())
+    }
+
     /// Of which kind that was.
     pub(super) fn reason_class(&self) -> Option<Class> {
         self.reason.as_ref().map(|reason| reason.class)

@@ -26,12 +26,21 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// Why what it is for happens.
+    pub(super) fn reason(&self) -> Reason {
+        asked_to(self.action)
+    }
+
     fn answer(self, app: &str, outcome: &Result<String, String>) {
         for reply in self.replies {
             // Who asked may have gone.
             let _ = reply.send(Outcome::new(app, outcome.clone()));
         }
     }
+}
+
+fn asked_to(action: Action) -> Reason {
+    Reason::new(Class::Asked, format!("asked to {action}"))
 }
 
 impl Unit {
@@ -92,7 +101,7 @@ impl Unit {
         let app = app.ok_or("chat.toml does not have it any more, or has it disabled".to_owned());
         let version = app.and_then(|app| self.prepare(config, app).map_err(|error| format!("{error:#}")));
         let version = version.map_err(Err)?;
-        let asked = Reason::new(Class::Asked, format!("asked to {action}"));
+        let asked = asked_to(action);
         Ok(match action {
             _ if state == State::Stopped => Event::Start,
             Action::Reload => Event::Reload(asked, version),

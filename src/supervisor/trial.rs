@@ -83,7 +83,7 @@ impl Unit {
         }
         self.new.take_if(|new| new.number == number);
         self.refusal = None;
-        self.tell("kept", None, None);
+        self.tell("kept", Some("this version has proved itself".to_owned()), None);
         self.tried(number, &Ok("the new version is in force".to_owned()));
     }
 

@@ -238,13 +238,16 @@ impl Unit {
             *self.restarts_by.entry(class.unwrap_or(Class::Crash)).or_default() += u64::from(restarted);
         }
         if before != after || restarted > 0 {
-            let (why, class) = match (before, after) {
-                (_, "online") | ("stopping", "stopped") => (None, None),
+            let why = match (before, after) {
+                (_, "online") | ("stopping", "stopped") => None,
+                // What it was before is over.
+                ("stopped", _) => self.order.as_ref().map(Order::reason),
                 (_, "stopping" | "stopped") if self.ending.is_some() => {
-                    (self.ending.take(), Some(Class::Asked))
+                    self.ending.take().map(|why| Reason::new(Class::Asked, why))
                 }
-                _ => (self.machine.reason().map(str::to_owned), class),
+                _ => self.machine.cause().cloned(),
             };
+            let (why, class) = why.map_or((None, None), |why| (Some(why.text), Some(why.class)));
             self.tell(after, why, class);
         }
         self.call_hooks(look);

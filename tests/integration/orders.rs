@@ -22,7 +22,8 @@ fn orders_wait_for_their_effect_and_one_is_enough_at_a_time() {
     assert!(order(&["reload"]).1.contains("it is stopped: start it"));
     assert_eq!(order(&["start"]).0, Some(0));
     assert_eq!(supervisor.app().unwrap()["state"], "online");
-    assert_eq!(order(&["stop", "nobody"]).0, Some(1));
+    let (code, said) = order(&["stop", "nobody"]);
+    assert_eq!((code, said.contains("there are chatting")), (Some(1), true), "{said}");
     std::thread::scope(|scope| {
         let reload = scope.spawn(|| order(&["reload"]));
         until("the reload to be under way", || {
@@ -34,15 +35,16 @@ fn orders_wait_for_their_effect_and_one_is_enough_at_a_time() {
     assert_eq!(order(&["status"]).0, Some(3));
     assert!(supervisor.handshake().is_err());
     let events = order(&["events", "--json", "-n", "100"]).1;
-    let whats: Vec<String> = events
-        .lines()
-        .map(|line| {
-            serde_json::from_str::<serde_json::Value>(line).unwrap()["what"].as_str().unwrap().to_owned()
-        })
-        .collect();
+    let events: Vec<serde_json::Value> =
+        events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let whats: Vec<&str> = events.iter().map(|event| event["what"].as_str().unwrap()).collect();
     for what in ["starting", "online", "restarting", "stopping", "stopped", "reloading", "kept"] {
-        assert!(whats.iter().any(|happened| happened == what), "{what} in {whats:?}");
+        assert!(whats.contains(&what), "{what} in {whats:?}");
     }
+    // Each by what was asked for now, not by what was before.
+    let first = |what: &str| whats.iter().position(|happened| *happened == what).unwrap();
+    assert_eq!(events[first("stopped") + 1]["why"], "asked to start", "{events:#?}");
+    assert_eq!(events[first("reloading")]["why"], "asked to reload", "{events:#?}");
 }
 
 /// A supervisor of one program, whether it comes up or not.
