@@ -19,26 +19,29 @@ const BACKLOG: i32 = 4096;
 #[error("{}", self.text())]
 pub(crate) struct Unavailable {
     address: SocketAddr,
-    source: io::Error,
+    error: io::Error,
 }
 
 impl Unavailable {
     /// Somebody listens there already.
     pub(crate) fn is_taken(&self) -> bool {
-        self.source.kind() == io::ErrorKind::AddrInUse
+        self.error.kind() == io::ErrorKind::AddrInUse
     }
 
     fn text(&self) -> String {
-        let Self { address, source } = self;
-        match source.kind() {
+        let Self { address, error } = self;
+        match error.kind() {
             io::ErrorKind::AddrInUse => {
-                format!("{address} is in use by another program: stop it, or listen elsewhere")
+                let port = address.port();
+                format!(
+                    "{address} is in use by another program: stop it (`ss -ltnp sport = :{port}` names it), or listen elsewhere"
+                )
             }
             io::ErrorKind::PermissionDenied => {
                 format!("{address}: ports below 1024 need root or CAP_NET_BIND_SERVICE")
             }
             io::ErrorKind::AddrNotAvailable => format!("{address}: this machine has no such address"),
-            _ => format!("cannot listen on {address}: {source}"),
+            _ => format!("cannot listen on {address}: {error}"),
         }
     }
 }
@@ -49,7 +52,7 @@ impl Unavailable {
 /// The address cannot be had.
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, Unavailable> {
     let bound = TcpListener::bind(address).and_then(|listener| widen(&listener).map(|()| listener));
-    bound.map_err(|source| Unavailable { address, source })
+    bound.map_err(|error| Unavailable { address, error })
 }
 
 /// Lets as many wait as may be necessary.

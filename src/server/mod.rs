@@ -143,7 +143,7 @@ pub(crate) fn run(mut settings: Settings, mut inherited: listen::Inherited) -> R
     let auth = Auth::load(settings.server.auth.clone(), settings.server.limits.max_name)?.map(Arc::new);
     let listener = match inherited.chat() {
         Some(listener) => listener,
-        None => listen::bind(settings.listen).map_err(Failure::failed)?,
+        None => listen::bind(settings.listen).map_err(Failure::usage)?,
     };
     let journal = settings.server.recovery.enabled.then_some(settings.journal.as_path());
     let (user, group) = (settings.user.as_deref(), settings.group.as_deref());
