@@ -16,9 +16,11 @@ pub(crate) fn run(action: Action, args: &Apps) -> Result<ExitCode, Failure> {
         client::act(&state_dir, action, &args.apps).await.map_err(|e| super::unanswered(&state_dir, &e))
     };
     let outcomes = super::block_on(asked)?;
-    for outcome in &outcomes {
-        let line = format!("{}: {}\n", outcome.app, outcome.message);
-        let _ = if outcome.ok {
+    // What is wrong with chat.toml is wrong for all of them, and said once.
+    for same in outcomes.chunk_by(|one, next| !one.ok && !next.ok && one.message == next.message) {
+        let names = same.iter().map(|outcome| outcome.app.as_str()).collect::<Vec<_>>().join(", ");
+        let line = format!("{names}: {}\n", same[0].message);
+        let _ = if same[0].ok {
             io::stdout().write_all(line.as_bytes())
         } else {
             io::stderr().write_all(format!("chatctl: {action}: {line}").as_bytes())

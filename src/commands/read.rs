@@ -20,15 +20,22 @@ use std::{
 
 pub(crate) fn logs(args: &Read) -> Result<ExitCode, Failure> {
     let state_dir = super::state_dir(&args.config)?;
-    let names = if args.apps.is_empty() { known(args, &state_dir) } else { args.apps.clone() };
     let folder = state_dir.join("logs");
-    let files: Vec<PathBuf> = names.iter().map(|name| folder.join(format!("{name}.log"))).collect();
-    if let Some(name) = names.iter().zip(&files).find(|(_, file)| !file.exists()).map(|(name, _)| name) {
-        return Err(Failure::usage(format_args!(
-            "there is no log of an app named {name} in {}",
-            folder.display()
-        )));
+    let log = |name: &String| folder.join(format!("{name}.log"));
+    // Of those that have yet to begin one, only who follows has something.
+    let mut known = known(args, &state_dir);
+    known.retain(|name| args.follow || log(name).exists());
+    if !known.iter().chain(&args.apps).any(|name| log(name).exists()) {
+        return Err(Failure::usage(format_args!("no app has written a log in {} yet", folder.display()))
+            .hint("they do when they run: chatctl supervise --detach"));
     }
+    if let Some(name) = args.apps.iter().find(|name| !log(name).exists()) {
+        let there = format!("there is no log of an app named {name} in {}", folder.display());
+        return Err(Failure::usage(there).hint(format_args!("there are {}", known.join(", "))));
+    }
+    let names = if args.apps.is_empty() { known } else { args.apps.clone() };
+    let files: Vec<PathBuf> = names.iter().map(log).collect();
+    let width = widest(&names);
     read(args, &folder, &files, |index, line| {
         let Some(name) = names.get(index) else { return String::new() };
         match (args.json, names.len()) {
@@ -38,7 +45,7 @@ pub(crate) fn logs(args: &Read) -> Result<ExitCode, Failure> {
                 json!({ "time": time, "app": name, "stream": stream, "line": text }).to_string()
             }
             (false, 1) => line.to_owned(),
-            (false, _) => format!("{name} {line}"),
+            (false, _) => format!("{name:<width$} {line}"),
         }
     })
 }
@@ -46,36 +53,41 @@ pub(crate) fn logs(args: &Read) -> Result<ExitCode, Failure> {
 pub(crate) fn events(args: &Read) -> Result<ExitCode, Failure> {
     let state_dir = super::state_dir(&args.config)?;
     let file = events::file(&state_dir);
+    let width = widest(&known(args, &state_dir));
     read(args, &state_dir.join("logs"), &[file], |_, line| {
         let Ok(happened) = serde_json::from_str::<Happened>(line) else { return String::new() };
         if !args.apps.is_empty() && !args.apps.contains(&happened.app) {
             return String::new();
         }
-        if args.json { line.to_owned() } else { shown(&happened) }
+        if args.json { line.to_owned() } else { shown(&happened, width) }
     })
 }
 
-/// In the time of this machine.
-fn shown(happened: &Happened) -> String {
+/// In the time of this machine; the names are so wide.
+fn shown(happened: &Happened, width: usize) -> String {
     let local = happened.time.parse::<jiff::Timestamp>().map(|time| {
         time.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
     });
     let time = local.unwrap_or_else(|_| happened.time.clone());
     let pid = happened.pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
     let why = happened.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
-    format!("{time}  {}  {}{pid}{why}", happened.app, happened.what)
+    format!("{time}  {:<width$}  {}{pid}{why}", happened.app, happened.what)
 }
 
+/// The apps of chat.toml; should that be broken, those that have a log.
 fn known(args: &Read, state_dir: &Path) -> Vec<String> {
-    let configured = Config::load(args.config.config.as_deref()).map(|config| {
-        config.enabled().map(|app| app.name.clone()).filter(|name| config.log_file(name).exists()).collect()
-    });
+    let configured = Config::load(args.config.config.as_deref());
+    let configured = configured.map(|config| config.enabled().map(|app| app.name.clone()).collect());
     configured.unwrap_or_else(|_| {
         let files = std::fs::read_dir(state_dir.join("logs")).into_iter().flatten().flatten();
         let names =
             files.filter_map(|file| file.file_name().to_str()?.strip_suffix(".log").map(str::to_owned));
         names.filter(|name| name != "supervisor").collect()
     })
+}
+
+fn widest(names: &[String]) -> usize {
+    names.iter().map(|name| name.chars().count()).max().unwrap_or(0)
 }
 
 /// Waits until whoever reads what is printed is gone.

@@ -27,9 +27,11 @@ pub(crate) fn run(args: &cli::Status) -> Result<ExitCode, Failure> {
         };
         let mut status = super::block_on(asked)?;
         if let Some(name) = &args.app {
+            let known: Vec<String> = status.apps.iter().map(|app| app.name.clone()).collect();
             status.apps.retain(|app| app.name == *name);
             if status.apps.is_empty() {
-                return Err(Failure::usage(format_args!("the supervisor has no app named {name}")));
+                return Err(Failure::usage(format_args!("the supervisor has no app named {name}"))
+                    .hint(format_args!("there are {}", known.join(", "))));
             }
         }
         let mut page = text(args, &status)?;

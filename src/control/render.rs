@@ -25,8 +25,11 @@ pub(crate) fn render(status: &Status, colour: bool) -> String {
     for app in &status.apps {
         notes(&mut page, app);
     }
+    if !status.supervisor.config_problems.is_empty() {
+        page.push_str("\nchat.toml is not in force as it is now:\n");
+    }
     for problem in &status.supervisor.config_problems {
-        let _ = writeln!(page, "\nchat.toml is not in force as it is now: {problem}");
+        let _ = writeln!(page, "  {problem}");
     }
     for problem in &status.supervisor.problems {
         let _ = writeln!(page, "\n{problem}");
@@ -73,6 +76,8 @@ fn row(app: &AppStatus) -> [String; 12] {
         (Health::Unhealthy, _) => "unhealthy".to_owned(),
         (Health::Stopped, _) => "stopped".to_owned(),
     };
+    // Another program has neither clients nor rooms.
+    let chats = |count: u64| if app.profile == "-" { "-".to_owned() } else { count.to_string() };
     [
         app.name.clone(),
         app.state.clone(),
@@ -83,8 +88,8 @@ fn row(app: &AppStatus) -> [String; 12] {
         if app.pid.is_some() { format!("{:.1}%", app.cpu_percent) } else { "-".to_owned() },
         app.listen.clone(),
         app.profile.clone(),
-        app.connections.to_string(),
-        app.rooms.to_string(),
+        chats(app.connections),
+        chats(app.rooms),
         health,
     ]
 }
@@ -220,11 +225,13 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_reasons_follow() {
-        let page = render(&status(vec![app("chatting", Health::Ok), app("web", Health::Starting)]), false);
+        let mut web = app("web", Health::Starting);
+        web.profile = "-".to_owned();
+        let page = render(&status(vec![app("chatting", Health::Ok), web]), false);
         let expected = "\
 app       state     pid  uptime  restarts      memory   cpu  listen        profile  clients  rooms  health
 chatting  online   4242   1d 2h         3  12M of 300M  1.2%  0.0.0.0:3000  local       1234      7  ok 0.4 ms
-web       waiting     -       -         3           -     -  0.0.0.0:3000  local       1234      7  starting
+web       waiting     -       -         3           -     -  0.0.0.0:3000  -              -      -  starting
 ";
         let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert_eq!(squeeze(&page.lines().take(3).collect::<Vec<_>>().join("\n")), squeeze(expected));
@@ -232,7 +239,7 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  local
             page.lines().take(3).map(|line| line.find("0.0.0.0").or(line.find("listen"))).collect();
         assert!(starts.windows(2).all(|pair| pair[0] == pair[1]), "{page}");
         assert!(page.contains("web: last restart: memory 312M over 300M\n"), "{page}");
-        assert!(page.contains("chat.toml:3: app.x: unknown key"), "{page}");
+        assert!(page.contains("as it is now:\n  chat.toml:3: app.x: unknown key\n"), "{page}");
         assert!(page.ends_with("\nchanges of files are not seen\n"), "{page}");
         assert!(!page.contains('\x1b'));
     }

@@ -257,14 +257,14 @@ impl Driver {
         let news = problems.is_none() && action != Action::Stop;
         let came = if news { self.come_and_go() } else { Vec::new() };
         let here = self.units.iter().filter(|unit| !unit.leaving);
-        let names: Vec<String> = match apps {
-            [] => here.map(|unit| unit.name().to_owned()).collect(),
-            apps => apps.to_vec(),
-        };
+        let known: Vec<String> = here.map(|unit| unit.name().to_owned()).collect();
+        let names = if apps.is_empty() { known.clone() } else { apps.to_vec() };
         let give = |name: String| {
             let (reply, outcome) = oneshot::channel();
             match (self.units.iter_mut().find(|unit| unit.name() == name), &problems) {
-                (None, _) => drop(reply.send(Outcome::new(&name, Err(absence(&name, &self.problems))))),
+                (None, _) => {
+                    drop(reply.send(Outcome::new(&name, Err(absence(&name, &known, &self.problems)))))
+                }
                 (_, Some(problem)) => drop(reply.send(Outcome::new(&name, Err(problem.clone())))),
                 // It has only just been started, as everything is now.
                 (Some(unit), None) if came.contains(&name) => unit.order(Action::Start, &self.config, reply),
@@ -398,11 +398,10 @@ impl Driver {
 }
 
 /// Why there is no app of this name.
-fn absence(name: &str, problems: &[String]) -> String {
-    let its = |problem: &&String| problem.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
-    problems.iter().find(its).map_or("there is no app of this name".to_owned(), |problem| {
-        problem.chars().skip(name.chars().count() + 2).collect()
-    })
+fn absence(name: &str, known: &[String], problems: &[String]) -> String {
+    let its = |problem: &String| Some(problem.strip_prefix(name)?.strip_prefix(": ")?.to_owned());
+    let unknown = || format!("there is no app of this name; there are {}", known.join(", "));
+    problems.iter().find_map(its).unwrap_or_else(unknown)
 }
 
 /// Hands on the changes that count for somebody.
