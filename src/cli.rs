@@ -7,7 +7,7 @@ mod man;
 pub(crate) use complete::registration;
 pub(crate) use man::write_pages;
 
-use crate::config::Profile;
+use crate::config::{Profile, address_of};
 use clap::{
     Args, CommandFactory, Parser, Subcommand, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -262,7 +262,7 @@ pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) config: ConfigArg,
     /// Listen here instead of where the configuration says (port 0: any free one, printed)
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address_of)]
     pub(crate) listen: Option<SocketAddr>,
     /// The configuration comes on standard input; --config names where it came from
     #[arg(long, hide = true)]

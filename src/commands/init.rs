@@ -77,7 +77,9 @@ fn outcome(migrated: &Migrated, args: &Init) -> String {
 /// Whole or not at all; a file that is there stays, unless it is to be replaced.
 fn write(file: &Path, text: &str, replace: bool) -> Result<(), Failure> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let cannot = |error: io::Error| Failure::failed(format_args!("cannot write {}: {error}", file.display()));
+    // What is said of the file that is written first would only confuse.
+    let cannot =
+        |error: io::Error| Failure::failed(format_args!("cannot write {}: {}", file.display(), error.kind()));
     let mode = Permissions::from_mode(0o644);
     let mut staged =
         Builder::new().prefix(".chat.toml.").permissions(mode).tempfile_in(folder).map_err(cannot)?;

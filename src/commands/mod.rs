@@ -80,6 +80,7 @@ fn unanswered(state_dir: &Path, error: &anyhow::Error) -> Failure {
         }
         Some(io::ErrorKind::PermissionDenied) => {
             Failure::failed(format_args!("{} belongs to another user", state_dir.display()))
+                .hint("ask as that user, or as root")
         }
         _ => Failure::failed(format_args!("the supervisor does not answer: {error:#}")),
     }

@@ -25,6 +25,7 @@ use std::{
 pub(crate) use limits::RefusedBy;
 pub(crate) use operations::{Deed, Hook, Log, LogFormat, Occasion};
 pub(crate) use origin::Origin;
+pub(crate) use parse::address_of;
 pub(crate) use read::{ConfigError, Problem};
 
 /// The text of the shipped `chat.toml`.

@@ -136,19 +136,29 @@ fn decimal(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(number * unit).ok()
 }
 
+/// All IPv4 addresses.
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// What an address is written as.
+const ADDRESS: &str = "an address as \"0.0.0.0:3000\", \"127.0.0.1:3000\" or \"[::]:3000\", or a port";
+
 /// `127.0.0.1:3000`, `[::1]:3000`, or a port alone for all IPv4 addresses.
 pub(super) fn address(value: &DeValue<'_>) -> Parsed<SocketAddr> {
-    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let address = match value.as_str() {
-        None => whole(value).and_then(|port| u16::try_from(port).ok()).map(|port| SocketAddr::new(any, port)),
-        Some(text) => match text.strip_prefix(':').unwrap_or(text).parse() {
-            Ok(port) => Some(SocketAddr::new(any, port)),
-            Err(_) => text.parse().ok(),
-        },
+        None => whole(value).and_then(|port| u16::try_from(port).ok()).map(|port| SocketAddr::new(ANY, port)),
+        Some(text) => address_of(text).ok(),
     };
-    address.ok_or_else(|| {
-        wanted(value, "an address as \"0.0.0.0:3000\", \"127.0.0.1:3000\" or \"[::]:3000\", or a port")
-    })
+    address.ok_or_else(|| wanted(value, ADDRESS))
+}
+
+/// The same, on the command line.
+///
+/// # Errors
+/// Says what it is written as.
+pub(crate) fn address_of(text: &str) -> Result<SocketAddr, String> {
+    match text.strip_prefix(':').unwrap_or(text).parse() {
+        Ok(port) => Ok(SocketAddr::new(ANY, port)),
+        Err(_) => text.parse().map_err(|_| format!("it is not {ADDRESS}")),
+    }
 }
 
 /// The name of an app, fit for a file name.

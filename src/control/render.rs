@@ -62,35 +62,47 @@ fn hue(health: Health) -> &'static str {
     }
 }
 
-fn row(app: &AppStatus) -> [String; 12] {
-    let memory = match (app.pid, app.memory_limit_bytes) {
+/// Its memory; `-`: it has no process.
+pub(crate) fn memory(app: &AppStatus) -> String {
+    match (app.pid, app.memory_limit_bytes) {
         (None, _) => "-".to_owned(),
         (_, Some(limit)) => format!("{} of {}", size(app.memory_bytes), size(limit)),
         (_, None) => size(app.memory_bytes),
-    };
-    let health = match (app.health, app.health_latency_ms) {
+    }
+}
+
+/// Its use of one core; `-`: it has no process.
+pub(crate) fn cpu(app: &AppStatus) -> String {
+    if app.pid.is_some() { format!("{:.1}%", app.cpu_percent) } else { "-".to_owned() }
+}
+
+/// A count of clients or rooms; `-`: it is another program, and has none.
+pub(crate) fn count(app: &AppStatus, count: u64) -> String {
+    if app.profile == "-" { "-".to_owned() } else { count.to_string() }
+}
+
+/// How well it is.
+pub(crate) fn health(app: &AppStatus) -> String {
+    match (app.health, app.health_latency_ms) {
         (Health::Ok, Some(latency)) => format!("ok {latency:.1} ms"),
-        (Health::Ok, None) => "ok".to_owned(),
-        (Health::Degraded, _) => "degraded".to_owned(),
-        (Health::Starting, _) => "starting".to_owned(),
-        (Health::Unhealthy, _) => "unhealthy".to_owned(),
-        (Health::Stopped, _) => "stopped".to_owned(),
-    };
-    // Another program has neither clients nor rooms.
-    let chats = |count: u64| if app.profile == "-" { "-".to_owned() } else { count.to_string() };
+        (health, _) => format!("{health:?}").to_lowercase(),
+    }
+}
+
+fn row(app: &AppStatus) -> [String; 12] {
     [
         app.name.clone(),
         app.state.clone(),
         app.pid.map_or("-".to_owned(), |pid| pid.to_string()),
         if app.pid.is_some() { uptime(app.uptime_s) } else { "-".to_owned() },
         app.restarts.to_string(),
-        memory,
-        if app.pid.is_some() { format!("{:.1}%", app.cpu_percent) } else { "-".to_owned() },
+        memory(app),
+        cpu(app),
         app.listen.clone(),
         app.profile.clone(),
-        chats(app.connections),
-        chats(app.rooms),
-        health,
+        count(app, app.connections),
+        count(app, app.rooms),
+        health(app),
     ]
 }
 

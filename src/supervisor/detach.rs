@@ -45,7 +45,7 @@ pub(crate) async fn detach(config: &Config) -> Result<u32, Failure> {
     let started = prepare(config, &notify_path, &log);
     let outcome = match started {
         Ok((mut notify, mut command)) => wait(&mut notify, &mut command, &log, begun).await,
-        Err(error) => Err(error.into()),
+        Err(error) => Err(state_dir::unusable(&config.state_dir, format_args!("{error:#}"))),
     };
     let _ = std::fs::remove_file(&notify_path);
     outcome
@@ -85,8 +85,7 @@ impl Write for OwnLog {
 }
 
 fn prepare(config: &Config, notify_path: &Path, log: &Path) -> anyhow::Result<(Notices, Command)> {
-    state_dir::create(&config.state_dir)
-        .with_context(|| format!("cannot make {}", config.state_dir.display()))?;
+    state_dir::create(&config.state_dir)?;
     let notify = Notices::bind(notify_path)?;
     let file = OpenOptions::new()
         .create(true)

@@ -6,6 +6,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 use std::{
+    fmt,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, Write},
     os::{
@@ -32,10 +33,7 @@ impl StateDir {
     /// # Errors
     /// It cannot be written, or another supervisor has it (exit code 2, nothing was started).
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
-        let cannot = |error: io::Error| {
-            Failure::usage(format_args!("cannot use the state directory {}: {error}", root.display()))
-                .hint("set state_dir in chat.toml to a folder this user may write")
-        };
+        let cannot = |error: io::Error| unusable(root, error);
         create(root).map_err(cannot)?;
         let path = root.join("supervisor.lock");
         let open =
@@ -94,6 +92,12 @@ fn any_ends(processes: &[BorrowedFd<'_>], patience: Duration) -> bool {
     let mut ends: Vec<_> =
         processes.iter().map(|process| PollFd::from_borrowed_fd(*process, PollFlags::IN)).collect();
     poll(&mut ends, Timespec::try_from(patience).ok().as_ref()).is_ok_and(|ended| ended > 0)
+}
+
+/// Why there can be no supervisor with it.
+pub(super) fn unusable(root: &Path, error: impl fmt::Display) -> Failure {
+    Failure::usage(format_args!("cannot use the state directory {}: {error}", root.display()))
+        .hint("set state_dir in chat.toml to a folder this user may write")
 }
 
 /// Makes its folders, for nobody else's eyes.

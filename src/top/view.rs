@@ -2,7 +2,10 @@
 //! and dark ones. Whatever a colour says a word says as well.
 
 use super::model::{Mode, Model, Series};
-use crate::control::types::{AppStatus, Health, size};
+use crate::control::{
+    render,
+    types::{AppStatus, Health, size},
+};
 use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
@@ -98,23 +101,15 @@ fn apps_table<'a>(model: &Model, apps: &'a [AppStatus], paint: Paint) -> Table<'
     let rows = apps.iter().enumerate().skip(skip).map(|(index, app)| {
         let selected = index == model.selected;
         let mark = if selected { "> " } else { "  " };
-        let memory = match app.memory_limit_bytes {
-            Some(limit) => format!("{} of {}", size(app.memory_bytes), size(limit)),
-            None => size(app.memory_bytes),
-        };
-        let health = match (app.health, app.health_latency_ms) {
-            (Health::Ok, Some(latency)) => format!("ok {latency:.1} ms"),
-            (health, _) => format!("{health:?}").to_lowercase(),
-        };
         let row = Row::new(vec![
             Cell::from(format!("{mark}{}", app.name)),
             Cell::from(app.state.clone()).style(paint.health(app.health)),
-            Cell::from(memory),
-            Cell::from(format!("{:.1}%", app.cpu_percent)),
-            Cell::from(app.connections.to_string()),
-            Cell::from(app.rooms.to_string()),
+            Cell::from(render::memory(app)),
+            Cell::from(render::cpu(app)),
+            Cell::from(render::count(app, app.connections)),
+            Cell::from(render::count(app, app.rooms)),
             Cell::from(app.restarts.to_string()),
-            Cell::from(health).style(paint.health(app.health)),
+            Cell::from(render::health(app)).style(paint.health(app.health)),
         ]);
         if selected { row.style(Style::new().add_modifier(Modifier::BOLD)) } else { row }
     });
