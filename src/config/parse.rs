@@ -11,6 +11,10 @@ use toml::de::DeValue;
 
 type Parsed<T> = Result<T, String>;
 
+/// No size is larger, and no duration longer: what is reckoned with them has room.
+const MOST: u64 = 1 << 50;
+const LONGEST: Duration = Duration::from_hours(24 * 365 * 100);
+
 /// `true` or `false`.
 pub(super) fn boolean(value: &DeValue<'_>) -> Parsed<bool> {
     value.as_bool().ok_or_else(|| wanted(value, "true or false"))
@@ -102,7 +106,7 @@ pub(super) fn size(value: &DeValue<'_>) -> Parsed<u64> {
         }
     };
     bytes
-        .filter(|bytes| *bytes > 0)
+        .filter(|bytes| (1..=MOST).contains(bytes))
         .ok_or_else(|| wanted(value, "a size: bytes, or a number with K, M or G (1024-based), as \"300M\""))
 }
 
@@ -113,6 +117,7 @@ pub(super) fn duration(value: &DeValue<'_>) -> Parsed<Duration> {
         Some(text) => humantime::parse_duration(text).ok().or_else(|| decimal(text)),
     };
     duration
+        .filter(|duration| *duration <= LONGEST)
         .ok_or_else(|| wanted(value, "a duration: milliseconds, or a text as \"500ms\", \"1.5s\" or \"2m\""))
 }
 

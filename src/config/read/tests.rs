@@ -100,6 +100,20 @@ fn apps_do_not_share_names_or_ports() {
 }
 
 #[test]
+fn what_is_too_much_to_be_reckoned_with_is_no_value() {
+    for line in [
+        "max_memory_restart = \"9223372036G\"",
+        "log_max_size = 18446744073709551615",
+        "kill_timeout = \"9223372036854775807s\"",
+        "watch_delay = \"1000y\"",
+    ] {
+        let key = line.split(' ').next().unwrap();
+        let error = read_it(&format!("{APP}{line}\n")).unwrap_err();
+        assert_eq!(error.problems[0].key, format!("app.a.{key}"), "{line}: {error}");
+    }
+}
+
+#[test]
 fn pm2_habits_are_answered() {
     for (line, word) in [
         ("script = \"w.js\"", "profile"),
