@@ -8,7 +8,7 @@ use std::{
 
 /// Samples that are kept of each app; one a second.
 const SAMPLES: usize = 240;
-/// Log lines that are kept.
+/// Log lines that are kept of each app.
 const LINES: usize = 1000;
 
 /// See the module.
@@ -21,7 +21,8 @@ pub(super) struct Model {
     pub(super) series: BTreeMap<String, Series>,
     /// The app that is looked at, by its place.
     pub(super) selected: usize,
-    pub(super) log: VecDeque<(String, String)>,
+    /// What each app wrote last: none loses its lines to one that writes more.
+    log: BTreeMap<String, VecDeque<String>>,
     /// Only lines with this in them, whatever its case.
     pub(super) filter: String,
     pub(super) mode: Mode,
@@ -103,12 +104,13 @@ impl Model {
 
     /// Takes a line of an app's log.
     pub(super) fn logged(&mut self, app: String, line: &str) {
-        if self.log.len() == LINES {
-            self.log.pop_front();
+        let log = self.log.entry(app).or_default();
+        if log.len() == LINES {
+            log.pop_front();
         }
         // What a program writes must not move this screen's cursor.
         let line = line.chars().map(|c| if c == '\t' { ' ' } else { c }).filter(|c| !c.is_control());
-        self.log.push_back((app, line.collect()));
+        log.push_back(line.collect());
     }
 
     /// The name of the app that is looked at.
@@ -119,8 +121,9 @@ impl Model {
     /// The lines of its log that the filter lets through, oldest first.
     pub(super) fn lines(&self) -> impl DoubleEndedIterator<Item = &str> {
         let filter = self.filter.to_lowercase();
-        let lines = self.log.iter().filter(|(app, _)| Some(app.as_str()) == self.app());
-        lines.map(|(_, line)| line.as_str()).filter(move |line| line.to_lowercase().contains(&filter))
+        let log = self.app().and_then(|app| self.log.get(app));
+        let lines = log.into_iter().flatten().map(String::as_str);
+        lines.filter(move |line| line.to_lowercase().contains(&filter))
     }
 
     /// Takes a key.

@@ -147,6 +147,17 @@ fn the_filter_is_typed_and_forgotten() {
 }
 
 #[test]
+fn who_writes_much_leaves_the_others_their_lines() {
+    let mut model = model();
+    let before = model.lines().count();
+    (0..5000).for_each(|n| model.logged("web".into(), &n.to_string()));
+    assert_eq!(model.lines().count(), before);
+    model.pressed(Key::Down);
+    assert_eq!(model.lines().last(), Some("4999"));
+    assert!(model.lines().count() <= 1000);
+}
+
+#[test]
 fn what_is_logged_moves_no_cursor() {
     let shown = screen(&model(), 80, 24, false);
     assert!(shown.backend().buffer().content().iter().all(|cell| !cell.symbol().contains('\u{1b}')));
