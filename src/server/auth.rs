@@ -4,24 +4,23 @@
 //! keys are read again on SIGHUP: a new set is in force for whoever connects from then on. A set that cannot be
 //! used changes nothing.
 
+mod keys;
+
+pub(crate) use keys::holds_a_secret;
+
 use crate::{
     chat::{Allowed, Rights},
     config,
     error::Failure,
 };
-use jsonwebtoken::{
-    Algorithm, DecodingKey, Validation, decode, decode_header,
-    errors::ErrorKind,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
-};
+use jsonwebtoken::{Validation, decode, decode_header, errors::ErrorKind};
+use keys::Key;
 use serde::Deserialize;
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
 };
 
-/// A shorter secret can be guessed by trying (RFC 7518, section 3.2: as long as the hash).
-const SHORTEST_SECRET: usize = 32;
 /// What is longer is no token of a chat.
 pub(super) const LONGEST: usize = 8192;
 
@@ -31,13 +30,6 @@ pub(super) struct Auth {
     file: PathBuf,
     max_name: usize,
     keys: RwLock<Arc<[Key]>>,
-}
-
-/// A key, and how it is used.
-struct Key {
-    id: Option<String>,
-    algorithm: Algorithm,
-    key: DecodingKey,
 }
 
 /// Why somebody is not let in; goes to the client as the message of its `connect_error`.
@@ -113,7 +105,7 @@ impl Auth {
     /// Says what is wrong with them.
     pub(super) fn load(settings: config::Auth, max_name: usize) -> Result<Option<Self>, Failure> {
         let Some(file) = settings.keys.clone() else { return Ok(None) };
-        let keys = read(&file).map_err(|problem| {
+        let keys = keys::read(&file).map_err(|problem| {
             Failure::usage(format_args!("cannot tell who people are: {problem}")).hint(
                 "[auth] keys names a file: a JWKS, a public key in PEM, or a secret of at least 32 characters",
             )
@@ -126,7 +118,7 @@ impl Auth {
     /// # Errors
     /// They cannot be used, and why; those in force go on.
     pub(super) fn reload(&self) -> Result<usize, String> {
-        let keys = read(&self.file)?;
+        let keys = keys::read(&self.file)?;
         let count = keys.len();
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
         Ok(count)
@@ -205,92 +197,10 @@ impl Auth {
     }
 }
 
-/// Whether a file of keys holds a secret, and not only public keys.
-///
-/// # Errors
-/// They cannot be used, and why.
-pub(crate) fn holds_a_secret(file: &Path) -> Result<bool, String> {
-    let shared = |key: &Key| matches!(key.algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512);
-    Ok(read(file)?.iter().any(shared))
-}
-
-fn read(file: &Path) -> Result<Vec<Key>, String> {
-    let text = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    keys(&text).map_err(|problem| format!("{}: {problem}", file.display()))
-}
-
-/// The keys of a file, by what it looks like.
-fn keys(text: &[u8]) -> Result<Vec<Key>, String> {
-    let text = text.trim_ascii();
-    if text.starts_with(b"{") {
-        return jwks(text);
-    }
-    if text.starts_with(b"-----BEGIN") {
-        let readers = [
-            (Algorithm::EdDSA, DecodingKey::from_ed_pem as fn(&[u8]) -> _),
-            (Algorithm::ES256, DecodingKey::from_ec_pem),
-            (Algorithm::RS256, DecodingKey::from_rsa_pem),
-        ];
-        let found = readers.into_iter().find_map(|(algorithm, read)| Some((algorithm, read(text).ok()?)));
-        let (algorithm, key) =
-            found.ok_or("it is no public key of Ed25519 (EdDSA), P-256 (ES256) or RSA (RS256)")?;
-        return Ok(vec![Key { id: None, algorithm, key }]);
-    }
-    if text.len() < SHORTEST_SECRET {
-        return Err(format!("a secret of {} bytes is too short: {SHORTEST_SECRET} at least", text.len()));
-    }
-    Ok(vec![Key { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(text) }])
-}
-
-/// A JWKS (RFC 7517), or one JWK.
-fn jwks(text: &[u8]) -> Result<Vec<Key>, String> {
-    let no_jwks = |error| format!("it is no JWKS: {error}");
-    let whole: serde_json::Value = serde_json::from_slice(text).map_err(no_jwks)?;
-    let set: Result<JwkSet, _> = if whole.get("keys").is_some() {
-        serde_json::from_value(whole)
-    } else {
-        serde_json::from_value::<Jwk>(whole).map(|key| JwkSet { keys: vec![key] })
-    };
-    let set = set.map_err(no_jwks)?;
-    let mut keys = Vec::new();
-    for jwk in set.keys.iter().filter(|jwk| jwk.common.public_key_use != Some(PublicKeyUse::Encryption)) {
-        let id = jwk.common.key_id.clone();
-        let called = id.as_deref().unwrap_or("without `kid`").to_owned();
-        let algorithm =
-            algorithm(jwk).ok_or_else(|| format!("key {called}: its algorithm is not one for signing"))?;
-        let key = DecodingKey::from_jwk(jwk).map_err(|error| format!("key {called}: {error}"))?;
-        if algorithm == Algorithm::HS256
-            && key.try_get_as_bytes().is_ok_and(|key| key.len() < SHORTEST_SECRET)
-        {
-            return Err(format!("key {called}: a secret of less than {SHORTEST_SECRET} bytes"));
-        }
-        keys.push(Key { id, algorithm, key });
-    }
-    if keys.is_empty() { Err("there is no key in it".to_owned()) } else { Ok(keys) }
-}
-
-/// How a key is used: as it says, else as its kind is.
-fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
-    if let Some(named) = jwk.common.key_algorithm {
-        return named.to_string().parse().ok();
-    }
-    Some(match &jwk.algorithm {
-        AlgorithmParameters::OctetKey(_) => Algorithm::HS256,
-        AlgorithmParameters::OctetKeyPair(_) => Algorithm::EdDSA,
-        AlgorithmParameters::RSA(_) => Algorithm::RS256,
-        AlgorithmParameters::EllipticCurve(curve) => match curve.curve {
-            EllipticCurve::P256 => Algorithm::ES256,
-            EllipticCurve::P384 => Algorithm::ES384,
-            _ => return None,
-        },
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jsonwebtoken::{EncodingKey, Header, encode};
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -308,7 +218,7 @@ mod tests {
             settings,
             file: PathBuf::new(),
             max_name: 16,
-            keys: RwLock::new(super::keys(keys.as_bytes()).unwrap().into()),
+            keys: RwLock::new(keys::of(keys.as_bytes()).unwrap().into()),
         }
     }
 
@@ -391,32 +301,16 @@ mod tests {
             &EncodingKey::from_secret(public.as_bytes()),
         );
         assert_eq!(auth.judge(Some(&forged.unwrap())), Err(Denied::Signature));
-        let keys = super::keys(br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},{"kty":"oct","alg":"HS512","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}"#);
+        let keys = keys::of(br#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},{"kty":"oct","alg":"HS512","k":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY"}]}"#);
         let keys: Vec<Algorithm> = keys.unwrap().iter().map(|key| key.algorithm).collect();
         assert_eq!(keys, [Algorithm::EdDSA, Algorithm::HS512]);
-    }
-
-    #[test]
-    fn keys_that_are_none_are_said() {
-        for (text, problem) in [
-            ("short", "too short"),
-            ("", "too short"),
-            ("{}", "not one for signing"),
-            ("{\"keys\":3}", "no JWKS"),
-            (r#"{"keys":[]}"#, "no key"),
-            (r#"{"keys":[{"kty":"oct","k":"c2hvcnQ"}]}"#, "less than 32"),
-            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "no public key"),
-        ] {
-            let said = super::keys(text.as_bytes()).err().unwrap();
-            assert!(said.contains(problem), "{text}: {said}");
-        }
     }
 
     proptest! {
         #[test]
         fn whatever_comes_is_no_token(text in "[A-Za-z0-9_.-]{0,120}", key in prop::collection::vec(any::<u8>(), 0..80)) {
             prop_assert!(auth(std::str::from_utf8(SECRET).unwrap()).judge(Some(&text)).is_err());
-            let _ = super::keys(&key);
+            let _ = keys::of(&key);
         }
     }
 }
