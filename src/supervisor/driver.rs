@@ -8,9 +8,10 @@ use super::{
     quiet::Quiet,
     signals::{Signals, Wish},
     state_dir, tree,
-    unit::{Report, Unit, Workplace},
+    unit::Unit,
     upward::{self, Upward, Watchdog},
     watch::{self, Watched},
+    workplace::{Report, Workplace},
 };
 use crate::{
     config::{Config, Watch},
@@ -35,7 +36,6 @@ use tokio::{
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 /// Quiet time after the last change of chat.toml: editors write in several steps.
 const CONFIG_QUIET: Duration = Duration::from_millis(300);
-
 /// The same of files that come in pairs, as a certificate and its key.
 const REREAD_QUIET: Duration = Duration::from_millis(500);
 

@@ -6,7 +6,8 @@ use super::{
     machine::{Class, Event, Id, Reason, State, Which},
     memory::Usage,
     probe::{self, Answer, Target},
-    unit::{Report, Told, Unit},
+    unit::Unit,
+    workplace::{Report, Told},
 };
 use crate::{
     config::{App, Ask, Occasion},

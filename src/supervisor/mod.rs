@@ -41,6 +41,7 @@ mod unix;
 mod upward;
 mod version;
 mod watch;
+mod workplace;
 
 pub(crate) use detach::{OwnLog, detach};
 pub(crate) use memory::of_the_machine as memory_of_the_machine;
@@ -59,7 +60,8 @@ use state_dir::StateDir;
 use std::{net::TcpListener, path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use unit::{Unit, Workplace};
+use unit::Unit;
+use workplace::Workplace;
 
 /// Longest wait for the keepers to write what was written last.
 const LAST_LINES: std::time::Duration = std::time::Duration::from_secs(5);

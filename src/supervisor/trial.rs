@@ -7,8 +7,9 @@ use super::{
     logs,
     machine::{Id, Number, Rules, State, Which},
     sockets::Sockets,
-    unit::{Unit, Workplace},
+    unit::Unit,
     version::Version,
+    workplace::Workplace,
 };
 use crate::{
     config::{App, Config, Occasion},

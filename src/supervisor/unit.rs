@@ -6,8 +6,6 @@ use super::{
     ceiling::Ceiling,
     child::{self, Child, News},
     cron::Schedule,
-    events::Events,
-    hooks::Hooks,
     keeper::Held,
     machine::{Class, Effect, Event, Exit, Id, Machine, Reason, State, Which},
     memory::Usage,
@@ -15,15 +13,15 @@ use super::{
     orders::Order,
     probe::Answer,
     quiet::Quiet,
-    sockets::{Doors, Sockets},
+    sockets::Sockets,
     state_dir, tree, trial,
     unix::{self, Notice},
     version::Version,
+    workplace::{Report, Told, Workplace},
 };
 use crate::{
     config::{App, Config},
     control::client,
-    error::Failure,
 };
 use std::{
     collections::BTreeMap,
@@ -36,59 +34,10 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
 
 /// A stopped app is often started again soon. For so long who connects waits for that; then nobody is to wait in vain.
 const OPEN: Duration = Duration::from_secs(5);
-
-/// What all units have in common.
-pub(super) struct Workplace {
-    /// The program the children run, resolved once: a replaced binary keeps its path.
-    pub(super) program: PathBuf,
-    /// Folder of the Unix sockets and pid files.
-    pub(super) run: PathBuf,
-    /// Where the children's news go.
-    pub(super) reports: mpsc::Sender<Report>,
-    /// What happened, for people to read later.
-    pub(super) events: Arc<Events>,
-    /// Who is told of it.
-    pub(super) hooks: Hooks,
-    /// Where clients connect.
-    pub(super) doors: Doors,
-    /// Watches over the keepers; done when the last one is.
-    pub(super) keepers: TaskTracker,
-}
-
-impl Workplace {
-    /// # Errors
-    /// The program's own path is not to be found out, or the history not to be written.
-    pub(super) fn new(
-        run: PathBuf,
-        events: Events,
-        reports: mpsc::Sender<Report>,
-        doors: Doors,
-    ) -> Result<Self, Failure> {
-        let program = std::env::current_exe()
-            .map_err(|error| Failure::failed(format_args!("cannot find the chatctl program: {error}")))?;
-        let events = Arc::new(events);
-        let hooks = Hooks::new(events.clone());
-        Ok(Self { program, run, reports, events, hooks, doors, keepers: TaskTracker::new() })
-    }
-}
-
-/// What became known of one child of one unit.
-pub(super) struct Report {
-    pub(super) unit: u64,
-    pub(super) child: Id,
-    pub(super) what: Told,
-}
-
-/// See [`Report`].
-pub(super) enum Told {
-    News(News),
-    Probe(Answer),
-}
 
 /// See the module.
 pub(super) struct Unit {
