@@ -124,23 +124,9 @@ impl Peer {
 
     /// Makes sure that one packet of this size fits, waiting for this server's own writing if need be.
     pub(super) fn make_room(&mut self, size: usize, bounds: Bounds) -> Result<(), TooSlow> {
-        if self.backlog.len() < UNASKED && self.bytes + size <= bounds.bytes || self.fits(size, bounds) {
-            self.queue(size);
-            return Ok(());
-        }
-        let deadline = Instant::now() + PATIENCE;
-        self.link.await_progress(true);
-        let fits = loop {
-            if self.fits(size, bounds) {
-                break true;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if self.link.is_stalled() || self.link.is_closed() || left.is_zero() {
-                break false;
-            }
-            thread::park_timeout(left);
-        };
-        self.link.await_progress(false);
+        let fits = self.backlog.len() < UNASKED && self.bytes + size <= bounds.bytes
+            || self.fits(size, bounds)
+            || self.wait(Instant::now() + PATIENCE, |peer| peer.fits(size, bounds));
         if !fits {
             return Err(TooSlow { packets: self.backlog.len(), bytes: self.bytes });
         }
@@ -150,14 +136,14 @@ impl Peer {
 
     /// Waits until everything queued has left, the client stops reading, or `deadline` is reached. Whether it has left.
     pub(super) fn wait_until_sent(&mut self, deadline: Instant) -> bool {
-        self.refresh();
-        if self.backlog.is_empty() {
-            return true;
-        }
+        self.waiting() == 0 || self.wait(deadline, |peer| peer.waiting() == 0)
+    }
+
+    /// Waits for what leaves until this holds, the client stops reading, or `deadline` is reached. Whether it holds.
+    fn wait(&mut self, deadline: Instant, holds: impl Fn(&mut Self) -> bool) -> bool {
         self.link.await_progress(true);
-        let sent = loop {
-            self.refresh();
-            if self.backlog.is_empty() {
+        let held = loop {
+            if holds(self) {
                 break true;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -167,7 +153,7 @@ impl Peer {
             thread::park_timeout(left);
         };
         self.link.await_progress(false);
-        sent
+        held
     }
 
     /// Packets that have not left.
