@@ -11,9 +11,10 @@ use crate::config::{Profile, address_of};
 use clap::{
     Args, CommandFactory, Parser, Subcommand, ValueHint,
     builder::{PossibleValuesParser, TypedValueParser},
+    error::{ContextKind, ContextValue},
 };
 use clap_complete::engine::ArgValueCompleter;
-use std::{net::SocketAddr, path::PathBuf};
+use std::{io::Write, net::SocketAddr, path::PathBuf};
 
 /// Run a Socket.IO chat in production: the server, its supervisor, its status.
 #[derive(Debug, Parser)]
@@ -308,9 +309,29 @@ fn profiles() -> impl TypedValueParser<Value = Profile> {
     PossibleValuesParser::new(Profile::NAMES).try_map(|name| name.parse())
 }
 
+/// What pm2 calls what chatctl calls otherwise.
+const PM2: [(&[&str], &str); 7] = [
+    (&["ls", "list", "l", "ps", "jlist", "prettylist"], "chatctl status, for machines with --json"),
+    (&["show", "describe", "info"], "chatctl status NAME"),
+    (&["monit", "dash"], "chatctl top"),
+    (&["log"], "chatctl logs"),
+    (&["kill"], "chatctl shutdown"),
+    (&["delete", "del", "scale"], "apps come and go with their [[app]] in chat.toml"),
+    (&["save", "dump", "startup", "resurrect"], "chatctl systemd, which prints a unit"),
+];
+
 /// Reads the process's arguments; prints help or the usage error and exits (code 2) where they ask for it. A shell that
 /// asks for completions is answered, and that is all.
 pub(crate) fn parse() -> Cli {
     complete::answer(Cli::command);
-    Cli::parse()
+    Cli::try_parse().unwrap_or_else(|error| {
+        // Nobody may be there to read it.
+        let _ = error.print();
+        if let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+            && let Some((_, here)) = PM2.iter().find(|(words, _)| words.contains(&word.as_str()))
+        {
+            let _ = writeln!(std::io::stderr(), "\n  hint: pm2 {word} is here: {here}");
+        }
+        std::process::exit(error.exit_code())
+    })
 }

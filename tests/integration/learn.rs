@@ -37,6 +37,22 @@ fn in_shell(shell: &str, arguments: &[&str]) -> String {
 }
 
 #[test]
+fn the_words_of_pm2_are_answered_with_those_of_here() {
+    for (word, here) in [("ls", "chatctl status"), ("kill", "chatctl shutdown"), ("save", "chatctl systemd")]
+    {
+        let output = chatctl(Path::new("/"), &[word]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(
+            stderr(&output).contains(&format!("hint: pm2 {word} is here: {here}")),
+            "{}",
+            stderr(&output)
+        );
+    }
+    let output = chatctl(Path::new("/"), &["nonsense"]);
+    assert_eq!((output.status.code(), stderr(&output).contains("hint")), (Some(2), false));
+}
+
+#[test]
 fn bash_completes_commands_apps_and_options() {
     let script = r#"
         source <(chatctl completions bash)
