@@ -36,6 +36,7 @@ mod error;
 mod frames;
 mod heap;
 mod listen;
+mod lock;
 mod migrate;
 mod owner;
 mod server;

@@ -11,6 +11,7 @@
 mod outgoing;
 mod travel;
 
+pub(super) use crate::lock::lock;
 pub(super) use travel::Stage;
 
 use super::{
@@ -23,7 +24,7 @@ use crate::chat::{Identity, MemberId};
 use futures_util::task::AtomicWaker;
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::*},
     },
     task::Waker,
@@ -34,11 +35,6 @@ use tokio::sync::Notify;
 
 /// Events of one client that may wait for the sequencer before its transport is read no further.
 pub(super) const CREDIT: u32 = 256;
-
-/// What is locked here is whole at any time.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Who knows polling sessions by their ids, and closes one that no stream stands for.
 pub(super) trait ClosePolling: Send + Sync {

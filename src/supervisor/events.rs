@@ -1,11 +1,11 @@
 //! The history: what happened to the apps, when and why. Kept over restarts, bounded, one JSON object a line.
 
 use super::{keeper::Bounds, logs::Rotating};
-use crate::control::types::Happened;
+use crate::{control::types::Happened, lock::lock};
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
 };
 
 /// The file, in the folder of the logs.
@@ -34,7 +34,7 @@ impl Events {
     pub(super) fn record(&self, happened: &Happened) {
         if let Ok(mut line) = serde_json::to_vec(happened) {
             line.push(b'\n');
-            let _ = self.0.lock().unwrap_or_else(PoisonError::into_inner).write(&line);
+            let _ = lock(&self.0).write(&line);
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     config::{Deed, Hook, Occasion},
     control::types::Happened,
+    lock::lock,
 };
 use ::http::{Request, StatusCode};
 use anyhow::{Context, Result, bail};
@@ -22,7 +23,7 @@ use serde::Serialize;
 use std::{
     collections::{BTreeSet, VecDeque},
     process::Stdio,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 use tokio::{
@@ -86,10 +87,6 @@ struct Call<'a> {
     host: &'a str,
     #[serde(flatten)]
     happened: &'a Happened,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Hooks {

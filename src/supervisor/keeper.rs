@@ -17,7 +17,7 @@ use super::{
     sockets::{Doors, Sockets},
     unix,
 };
-use crate::control::descriptors;
+use crate::{control::descriptors, lock::lock};
 use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use std::{
@@ -180,7 +180,7 @@ impl Held {
     /// All that the keeper hands over is here.
     fn connected(&self, mut keeper: &UnixStream) -> io::Result<()> {
         keeper.write_all(&[TAKEN])?;
-        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = Some(keeper.try_clone()?);
+        *lock(&self.keeper) = Some(keeper.try_clone()?);
         Ok(())
     }
 }
@@ -321,13 +321,13 @@ struct Supervisors {
 
 impl Life {
     fn update(&self, change: impl FnOnce(&mut Supervisors)) {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.state));
         self.changed.notify_all();
     }
 
     /// Nobody can write any more. Whether another supervisor came since `seen`, or does in time.
     fn goes_on(&self, seen: &mut u64) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = lock(&self.state);
         let waits = |state: &mut Supervisors| state.came == *seen && !state.over;
         let waited = self.changed.wait_timeout_while(state, LINGER, waits);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);

@@ -5,6 +5,7 @@
 //! log, and says how many as soon as it can; it never stops who writes.
 
 use super::keeper::Bounds;
+use crate::lock::lock;
 use jiff::ZonedDateTime;
 use std::{
     fs::{File, OpenOptions},
@@ -12,7 +13,7 @@ use std::{
     os::unix::fs::MetadataExt,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     thread::{self, JoinHandle},
 };
 
@@ -105,7 +106,7 @@ impl Log {
         if lines.is_empty() {
             return;
         }
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut file = lock(&self.0);
         // What is lost is told as soon as there is room for it.
         let _ = file.write(lines);
     }

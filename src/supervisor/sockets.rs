@@ -5,6 +5,7 @@ use crate::{
     config::{App, Config},
     control::client,
     listen,
+    lock::lock,
 };
 use anyhow::{Result, bail};
 use rustix::fs::fstat;
@@ -12,7 +13,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     os::unix::net::UnixListener,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
 };
 
 /// Every address that is listened on for some app. An app that takes another's address, because that was renamed or
@@ -84,7 +85,7 @@ impl Doors {
     }
 
     fn known(&self) -> Vec<(SocketAddr, Arc<TcpListener>)> {
-        let mut known = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.open);
         known.retain(|(_, held)| held.strong_count() > 0);
         known.iter().filter_map(|(at, held)| Some((*at, held.upgrade()?))).collect()
     }
@@ -93,7 +94,7 @@ impl Doors {
     pub(super) fn know(&self, listener: TcpListener) -> Arc<TcpListener> {
         let listener = Arc::new(listener);
         if let Ok(address) = listener.local_addr() {
-            let mut known = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = lock(&self.open);
             known.push((address, Arc::downgrade(&listener)));
         }
         listener

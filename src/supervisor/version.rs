@@ -5,6 +5,7 @@ use super::{keeper::Held, machine::Number};
 use crate::{
     config::{App, Config, Server},
     control::client,
+    lock::lock,
     owner::Owner,
 };
 use anyhow::{Context, Result};
@@ -19,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -95,7 +96,7 @@ impl Version {
 
     /// Its sockets and its keeper, until it has let go of them.
     pub(super) fn held(&self) -> Option<Arc<Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.held).clone()
     }
 
     /// Whether a child of this version can talk to one of the other: who answers there is found by the control socket.
@@ -107,7 +108,7 @@ impl Version {
 
     /// Lets go of its sockets: nobody is to come, and who connects is refused instead of waiting in vain.
     pub(super) fn let_go(&self) {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.held).take();
     }
 
     /// Whether the program at its path still is this one.
