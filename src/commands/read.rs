@@ -111,15 +111,18 @@ fn read(
         text.is_empty() || writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
     };
     let cannot = |error: io::Error| Failure::failed(format_args!("{}: {error}", folder.display()));
+    let mut from = Vec::new();
     for (index, file) in files.iter().enumerate() {
-        for line in logs::tail(file, args.lines).map_err(cannot)? {
+        let (lines, end) = logs::tail_and_end(file, args.lines).map_err(cannot)?;
+        for line in lines {
             if !print(index, &line) {
                 return Ok(ExitCode::SUCCESS);
             }
         }
+        from.push((file.clone(), end));
     }
     if args.follow {
-        follow::follow_until(folder, files, nobody_reads, print).map_err(cannot)?;
+        follow::follow_until(folder, &from, nobody_reads, print).map_err(cannot)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -25,15 +25,14 @@ enum Wake {
     Over,
 }
 
-/// Calls `line` with the index of the file and each line that is added to it from now on, until it gives `false`.
+/// A file, and from where on it is read along.
+pub(crate) type From = (PathBuf, u64);
+
+/// Calls `line` with the index of the file and each line that is added to it after that, until it gives `false`.
 ///
 /// # Errors
 /// The folder cannot be watched, or a file not be read.
-pub(crate) fn follow(
-    folder: &Path,
-    files: &[PathBuf],
-    line: impl FnMut(usize, &str) -> bool,
-) -> io::Result<()> {
+pub(crate) fn follow(folder: &Path, files: &[From], line: impl FnMut(usize, &str) -> bool) -> io::Result<()> {
     // Full: whoever reports waits; one report is as good as many.
     read_along(folder, files, sync_channel(1), line)
 }
@@ -44,7 +43,7 @@ pub(crate) fn follow(
 /// As [`follow`].
 pub(crate) fn follow_until(
     folder: &Path,
-    files: &[PathBuf],
+    files: &[From],
     over: impl FnOnce() + Send + 'static,
     line: impl FnMut(usize, &str) -> bool,
 ) -> io::Result<()> {
@@ -59,12 +58,11 @@ pub(crate) fn follow_until(
 
 fn read_along(
     folder: &Path,
-    files: &[PathBuf],
+    files: &[From],
     (changed, woken): (SyncSender<Wake>, Receiver<Wake>),
     mut line: impl FnMut(usize, &str) -> bool,
 ) -> io::Result<()> {
-    let mut following: BTreeMap<usize, Following> =
-        files.iter().map(|path| Following::from_end(path.clone())).enumerate().collect();
+    let mut following: BTreeMap<usize, Following> = files.iter().map(Following::new).enumerate().collect();
     let _watcher = watch::folder(folder, move || {
         let _ = changed.try_send(Wake::Changed);
     })
@@ -84,12 +82,15 @@ fn read_along(
 }
 
 impl Following {
-    fn from_end(path: PathBuf) -> Self {
-        let mut file = File::open(&path).ok();
-        if let Some(file) = &mut file {
-            let _ = file.seek(SeekFrom::End(0));
+    fn new((path, from): &From) -> Self {
+        let mut file = File::open(path).ok();
+        if let Some(file) = &mut file
+            && file.metadata().is_ok_and(|is| is.len() >= *from)
+        {
+            // One that is shorter is the next already.
+            let _ = file.seek(SeekFrom::Start(*from));
         }
-        Self { path, file, begun: Vec::new() }
+        Self { path: path.clone(), file, begun: Vec::new() }
     }
 
     /// The lines that were added; of a file that was put aside, its last ones, then those of the next.
@@ -114,16 +115,19 @@ impl Following {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::logs::tail_and_end;
     use std::io::Write;
 
     #[test]
-    fn nothing_is_missed_when_a_file_is_put_aside() {
+    fn nothing_is_missed_between_two_looks_or_when_a_file_is_put_aside() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         std::fs::write(&path, "old\n").unwrap();
-        let mut following = Following::from_end(path.clone());
+        let (last, end) = tail_and_end(&path, 10).unwrap();
+        assert_eq!(last, ["old"]);
         let mut file = File::options().append(true).open(&path).unwrap();
         file.write_all(b"one\ntw").unwrap();
+        let mut following = Following::new(&(path.clone(), end));
         assert_eq!(following.more().unwrap(), ["one"]);
         file.write_all(b"o\nthree\n").unwrap();
         std::fs::rename(&path, dir.path().join("a.log.1")).unwrap();

@@ -196,9 +196,17 @@ fn aside(path: &Path, n: u32) -> PathBuf {
 /// # Errors
 /// It is there but cannot be read.
 pub(crate) fn tail(path: &Path, count: usize) -> io::Result<Vec<String>> {
+    tail_and_end(path, count).map(|(lines, _)| lines)
+}
+
+/// The same, and where the file ended then: what is added since comes after it.
+///
+/// # Errors
+/// As [`tail`].
+pub(crate) fn tail_and_end(path: &Path, count: usize) -> io::Result<(Vec<String>, u64)> {
     const STEP: u64 = 32 << 10;
     let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
         file => file?,
     };
     let end = file.seek(SeekFrom::End(0))?;
@@ -211,7 +219,8 @@ pub(crate) fn tail(path: &Path, count: usize) -> io::Result<Vec<String>> {
     }
     let text = String::from_utf8_lossy(&bytes);
     let lines: Vec<&str> = text.lines().collect();
-    Ok(lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned()).collect())
+    let last = lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned());
+    Ok((last.collect(), end))
 }
 
 #[cfg(test)]

@@ -165,10 +165,11 @@ fn follow_logs(model: &Model, state_dir: &Path, followed: &mut Vec<String>, told
         // Ends with the process: reading along blocks.
         thread::spawn(move || {
             let logged = |line: String| News::Logged(name.clone(), line);
-            for line in logs::tail(&file, BEGINNING).unwrap_or_default() {
+            let (lines, end) = logs::tail_and_end(&file, BEGINNING).unwrap_or_default();
+            for line in lines {
                 let _ = told.blocking_send(logged(line));
             }
-            let _ = follow::follow(&folder, &[file], |_, line| {
+            let _ = follow::follow(&folder, &[(file, end)], |_, line| {
                 !matches!(told.try_send(logged(line.to_owned())), Err(mpsc::error::TrySendError::Closed(_)))
             });
         });
