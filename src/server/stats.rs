@@ -31,7 +31,6 @@ pub(super) struct Stats {
     /// From a client's event to the hand-over of all that follows from it to the sockets.
     pub(super) latency: Latency,
     pub(super) traffic: Traffic,
-    /// Each from the start: to `rate`, what begins with 1 has not grown.
     turned_away: Mutex<BTreeMap<&'static str, u64>>,
     not_used: Mutex<BTreeMap<&'static str, String>>,
     /// What was taken over at the start.
@@ -53,7 +52,7 @@ impl Stats {
             queued: zero(),
             latency: Latency::default(),
             traffic: Traffic::default(),
-            turned_away: Mutex::new(RefusedBy::ALL.map(|by| (by.as_str(), 0)).into()),
+            turned_away: Mutex::new(none_yet(&RefusedBy::ALL.map(RefusedBy::as_str))),
             not_used: Mutex::default(),
             handover: OnceLock::new(),
         }
@@ -102,6 +101,15 @@ impl Stats {
             handover: self.handover.get().copied(),
         }
     }
+}
+
+/// A count of each, from the start: to `rate`, what begins with 1 has not grown.
+pub(super) fn none_yet(each: &[&'static str]) -> BTreeMap<&'static str, u64> {
+    let mut counts = BTreeMap::new();
+    for one in each {
+        counts.insert(*one, 0);
+    }
+    counts
 }
 
 /// Bytes of the clients' connections, without TLS's own. On a cache line of their own: every read and write counts.

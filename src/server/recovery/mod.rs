@@ -15,7 +15,7 @@ mod offset;
 mod session;
 mod upkeep;
 
-use super::link::Link;
+use super::{link::Link, stats::none_yet};
 use crate::{
     chat::{Body, MemberId, Rights, RoomId, Seat, Standing},
     config,
@@ -104,7 +104,6 @@ pub(super) struct Recovery {
 #[derive(Default)]
 struct Counts {
     recovered: u64,
-    /// Each from the start, as in [`crate::server::stats`].
     refused: BTreeMap<&'static str, u64>,
     replayed: u64,
     commit: Duration,
@@ -143,7 +142,7 @@ impl Recovery {
             changed: HashSet::new(),
             kept: left.map_or_else(Kept::begin, Kept::after),
             next_member: 1,
-            counts: Counts { refused: Refused::ALL.map(|why| (why.as_str(), 0)).into(), ..Counts::default() },
+            counts: Counts { refused: none_yet(&Refused::ALL.map(Refused::as_str)), ..Counts::default() },
         };
         let mut restored = Vec::new();
         match recovery.open_as_left(left) {
