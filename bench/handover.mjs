@@ -5,10 +5,11 @@
 //
 // Per handover: for how long nobody was served (by the server's own clock, until the last connection had arrived), the longest
 // silence one who is talked to all the time heard, the memory of both processes together against that of the one before,
-// and the most heartbeats in a tenth of a second afterwards. At the end: whether anybody was disconnected, and whether
-// everything that was said was heard by everybody, once, in one order.
+// and the most heartbeats in a tenth of a second afterwards. At the end: whether memory and descriptors are as at the start,
+// whether anybody was disconnected, and whether everything that was said was heard by everybody, once, in one order.
+// Whether it stays so: IDLE=2000 ROUNDS=100 REST=500.
 import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { connect as dial } from "node:net";
 
 process.env.CHATCTL_BIN ??= new URL("../target/release/chatctl", import.meta.url).pathname;
@@ -55,13 +56,17 @@ const idle = (port, n) => new Promise((joined, fail) => {
   t.after(() => socket.removeAllListeners("close").destroy());
 });
 
+/** Memory of a process, in MB. */
+const resident = (pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
+const descriptors = (pid) => readdirSync(`/proc/${pid}/fd`).length;
+
 /** Memory of all servers of this supervisor, in MB. */
 function memory(supervisor) {
   const children = readFileSync(`/proc/${supervisor}/task/${supervisor}/children`, "utf8").trim().split(/\s+/);
   return children.reduce((sum, pid) => {
     try {
       if (readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0")[1] !== "serve") return sum;
-      return sum + Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]) / 1024;
+      return sum + resident(pid);
     } catch {
       return sum; // gone meanwhile
     }
@@ -91,7 +96,7 @@ try {
     if (last) silence = Math.max(silence, now - last);
     last = now;
   });
-  const all = { pause: [], silence: [], ratio: [], heartbeats: [], after: [] };
+  const all = { pause: [], silence: [], ratio: [], heartbeats: [], after: [], supervisor: [], open: [], held: [] };
   const pids = new Set([(await server.status()).pid]);
   for (let round = 1; round <= ROUNDS; round += 1) {
     await sleep(round === 1 ? 2000 : REST);
@@ -108,8 +113,8 @@ try {
     if (pids.has(pid) || handover?.connections !== IDLE + BUSY) throw new Error(`${JSON.stringify(handover)}\n${server.log}`);
     pids.add(pid);
     const after = memory(server.child.pid);
-    for (const [name, value] of Object.entries({ pause: handover.pause_ms, silence, ratio: peak / before, after })) all[name].push(value);
-    console.log(`${round}: pause ${handover.pause_ms} ms, silence ${silence.toFixed(0)} ms (before: ${usual.toFixed(0)}), memory ${before.toFixed(0)} -> ${peak.toFixed(0)} -> ${after.toFixed(0)} MB (${(peak / before).toFixed(2)} times), closed ${closed}`);
+    for (const [name, value] of Object.entries({ pause: handover.pause_ms, silence, ratio: peak / before, after, supervisor: resident(server.child.pid), open: descriptors(pid), held: descriptors(server.child.pid) })) all[name].push(value);
+    console.log(`${round}: pause ${handover.pause_ms} ms, silence ${silence.toFixed(0)} ms (before: ${usual.toFixed(0)}), memory ${before.toFixed(0)} -> ${peak.toFixed(0)} -> ${after.toFixed(0)} MB (${(peak / before).toFixed(2)} times), supervisor ${resident(server.child.pid).toFixed(1)} MB, descriptors ${descriptors(pid)} and ${descriptors(server.child.pid)}, closed ${closed}`);
     silence = 0;
   }
   await sleep(REST);
@@ -118,7 +123,8 @@ try {
   const result = judge(sockets, record);
   const line = (name, unit, digits = 0) => `${name}: median ${median(all[name]).toFixed(digits)}${unit}, at most ${Math.max(...all[name]).toFixed(digits)}${unit}`;
   console.log([line("pause", " ms"), line("silence", " ms"), line("ratio", " times the memory", 2), line("heartbeats", " in 100 ms")].join("\n"));
-  console.log(`memory after the first ${all.after[0].toFixed(0)} MB, after the last ${all.after.at(-1).toFixed(0)} MB`);
+  const ends = (what, name, unit, digits = 0) => `${what} after the first ${all[name][0].toFixed(digits)}${unit}, after the last ${all[name].at(-1).toFixed(digits)}${unit}`;
+  console.log([ends("memory", "after", " MB"), ends("the supervisor's", "supervisor", " MB", 1), ends("descriptors", "open", ""), ends("the supervisor's", "held", "")].join("\n"));
   console.log(`closed ${closed}; ${JSON.stringify(result)}`);
   failed = closed + result.disconnects + result.unheard + result.missed + result.twice + result.disordered > 0;
 } finally {
