@@ -100,7 +100,7 @@ enum How {
 use How::{Ends, GoesOn, Not};
 
 /// Every command the README names, but pm2's.
-const COMMANDS: [(&str, How); 45] = [
+const COMMANDS: [(&str, How); 46] = [
     ("chatctl init", Ends("empty")),
     ("chatctl schema", Ends("empty")),
     ("openssl rand -hex 32", Ends("empty")),
@@ -167,6 +167,7 @@ const COMMANDS: [(&str, How); 45] = [
         Not("takes minutes, and valgrind: .ci/run runs it"),
     ),
     ("cargo build --release --locked && node bench/handover.mjs", Not("takes minutes, and a release build")),
+    ("(cd bench/node && npm ci) && node bench/pm2.mjs", Not("fetches pm2, and takes a minute")),
 ];
 
 /// Those in blocks line by line, and those in sentences.
