@@ -1,4 +1,5 @@
-//! Where the commands' own log goes: standard error, as `[log]` says; levels also by `RUST_LOG`.
+//! Where the commands' own log goes: standard error, as `[log]` says; levels also by `RUST_LOG` (`debug`, or
+//! `info,chatctl::server=trace`: no patterns, for which regular expressions would have to be in the program).
 //!
 //! What clients say and the ids by which they come back are secrets. chatctl itself writes messages only under the
 //! target [`MESSAGES`], and the libraries below it may write anything below a warning: both are left out, whatever
@@ -11,7 +12,11 @@ use std::{
 };
 use tracing::Level;
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::filter_fn, fmt, fmt::writer::BoxMakeWriter, layer::SubscriberExt,
+    Layer,
+    filter::{Targets, filter_fn},
+    fmt,
+    fmt::writer::BoxMakeWriter,
+    layer::SubscriberExt,
     util::SubscriberInitExt,
 };
 
@@ -35,8 +40,9 @@ fn start_with(log: &Log, timed: bool, writer: BoxMakeWriter, coloured: bool) {
         let own = what.target().starts_with(env!("CARGO_PKG_NAME")) && what.target() != MESSAGES;
         messages || own || *what.level() <= Level::WARN
     });
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(log.level.as_str().to_lowercase()));
+    let said = std::env::var("RUST_LOG").ok().filter(|said| !said.is_empty());
+    let filter = said.and_then(|said| said.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(log.level));
     let lines = fmt::layer().with_writer(writer).with_ansi(coloured);
     let lines = match (log.format, timed) {
         (LogFormat::Json, _) => lines.json().flatten_event(true).with_current_span(false).boxed(),

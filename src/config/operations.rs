@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 pub(crate) struct Log {
     /// How a line looks.
     pub(crate) format: LogFormat,
-    /// From which level on; `RUST_LOG`, where it is set, has more to say.
+    /// From which level on; `RUST_LOG`, where it is set, says it instead.
     pub(crate) level: tracing::Level,
     /// Whether what people say may be in it.
     pub(crate) messages: bool,
