@@ -28,6 +28,9 @@ use std::{
 };
 use tokio::sync::oneshot;
 
+/// To so many it is written here, at once: to wake their tasks would take as long. Beyond that the writing, some
+/// milliseconds of it, is shared among the runtime's threads.
+const AT_ONCE: usize = 512;
 /// Bytes an acknowledgement takes in a queue, roughly.
 const ACK_SIZE: usize = 48;
 
@@ -69,7 +72,7 @@ pub(super) struct Delivery {
     audience: HashMap<RoomId, IndexSet<MemberId>>,
     /// Those that are still being told what they missed.
     behind: HashSet<MemberId>,
-    /// Links on which something waits that their edge has not been told of: one telling for a whole batch.
+    /// Links on which something waits to be written: once for a whole batch.
     unwritten: Vec<Arc<Link>>,
     /// The id of what was said last.
     said: u64,
@@ -257,7 +260,12 @@ impl Delivery {
 
     /// Has everything that was sent written.
     pub(super) fn write_on(&mut self) {
-        self.unwritten.drain(..).for_each(|link| link.write_on());
+        let few = self.unwritten.len() <= AT_ONCE;
+        for link in self.unwritten.drain(..) {
+            if !few || !link.write_now() {
+                link.write_on();
+            }
+        }
     }
 
     // --- who comes back

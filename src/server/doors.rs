@@ -267,6 +267,11 @@ impl Doors {
 }
 
 impl Ticket {
+    /// Bytes of all connections.
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.doors.stats.traffic
+    }
+
     /// Counts the session under the name that its token proves.
     ///
     /// # Errors

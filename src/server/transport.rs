@@ -6,6 +6,8 @@
 //! Who has been told the last word may still be sending, as a POST that is too long. Closed at once, the kernel would reset
 //! the connection, and the client never read the word: what comes is thrown away until it has gone, but not for long, nor
 //! however much it is.
+//!
+//! Of a connection without TLS the half that writes can be lent; see [`Writer`].
 
 use super::doors::Pass;
 use crate::config::RefusedBy;
@@ -20,7 +22,10 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     time::{Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
@@ -31,8 +36,32 @@ const LINGER_BYTES: usize = 32 << 20;
 
 /// With TLS or without.
 enum Io {
-    Plain(TcpStream),
+    Plain {
+        reader: OwnedReadHalf,
+        /// `None`: it is lent.
+        writer: Option<Writer>,
+    },
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// The half that writes, of a connection without TLS. Whoever has it is the only one who can write.
+pub(super) struct Writer(Option<OwnedWriteHalf>);
+
+impl Writer {
+    /// Writes as much as the kernel takes just now; 0 also if the connection is broken: whoever writes next with the
+    /// runtime sees which.
+    pub(super) fn write_now(&self, bytes: &[u8]) -> usize {
+        self.0.as_ref().and_then(|half| half.try_write(bytes).ok()).unwrap_or(0)
+    }
+}
+
+impl Drop for Writer {
+    /// Dropped as it is, the half would end what is written: also of a connection that another process has by now.
+    fn drop(&mut self) {
+        if let Some(half) = self.0.take() {
+            half.forget();
+        }
+    }
 }
 
 /// See the module.
@@ -58,7 +87,8 @@ struct Lingering {
 impl Transport {
     /// A connection without TLS.
     pub(super) fn plain(io: TcpStream, patience: Duration, pass: Pass) -> Self {
-        Self::of(Io::Plain(io), patience, pass)
+        let (reader, writer) = io.into_split();
+        Self::of(Io::Plain { reader, writer: Some(Writer(Some(writer))) }, patience, pass)
     }
 
     /// One with TLS, after its handshake.
@@ -72,7 +102,17 @@ impl Transport {
 
     /// Whether it is a TCP connection and nothing more: another process can go on with it.
     pub(super) fn is_plain(&self) -> bool {
-        matches!(self.io, Io::Plain(_))
+        matches!(self.io, Io::Plain { .. })
+    }
+
+    /// The half that writes, to be lent and given back; `None`: it is not plain.
+    ///
+    /// While it is lent, nothing can be written here.
+    pub(super) fn writer(&mut self) -> Option<&mut Option<Writer>> {
+        match &mut self.io {
+            Io::Plain { writer, .. } => Some(writer),
+            Io::Tls(_) => None,
+        }
     }
 
     /// Writes these bytes after those that are kept already, and keeps what the kernel does not take. Whether it took all
@@ -99,17 +139,16 @@ impl Transport {
     /// The connection itself; `None`: it is not plain.
     pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.io {
-            Io::Plain(io) => Some(io.as_fd()),
+            Io::Plain { reader, .. } => Some(reader.as_ref().as_fd()),
             Io::Tls(_) => None,
         }
     }
 
-    /// The connection, and by what it was let in; `None`: it is not plain.
+    /// The connection, and by what it was let in; `None`: it is not plain, or lent.
     pub(super) fn into_plain(self) -> Option<(TcpStream, Pass)> {
-        match self.io {
-            Io::Plain(io) => Some((io, self.pass)),
-            Io::Tls(_) => None,
-        }
+        let Io::Plain { reader, writer } = self.io else { return None };
+        let half = writer.and_then(|mut writer| writer.0.take())?;
+        Some((reader.reunite(half).ok()?, self.pass))
     }
 
     /// These bytes were read, and are to be read again.
@@ -168,14 +207,15 @@ impl Transport {
     }
 }
 
-/// Does it with the one or the other.
-macro_rules! with {
-    ($transport:ident, $io:ident => $what:expr) => {
-        match &mut $transport.io {
-            Io::Plain($io) => $what,
-            Io::Tls($io) => $what,
+impl Io {
+    /// What writes.
+    fn writing(&mut self) -> io::Result<Pin<&mut (dyn AsyncWrite + Unpin)>> {
+        match self {
+            Self::Plain { writer: Some(Writer(Some(half))), .. } => Ok(Pin::new(half)),
+            Self::Plain { .. } => Err(io::Error::other("a bug: written to while somebody else writes")),
+            Self::Tls(io) => Ok(Pin::new(io)),
         }
-    };
+    }
 }
 
 impl AsyncRead for Transport {
@@ -193,7 +233,10 @@ impl AsyncRead for Transport {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let polled = with!(self, io => Pin::new(io).poll_read(cx, buf));
+        let polled = match &mut self.io {
+            Io::Plain { reader, .. } => Pin::new(reader).poll_read(cx, buf),
+            Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        };
         if polled.is_ready() {
             self.pass.traffic().received.fetch_add((buf.filled().len() - before) as u64, Relaxed);
         }
@@ -203,7 +246,7 @@ impl AsyncRead for Transport {
 
 impl AsyncWrite for Transport {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = with!(self, io => Pin::new(io).poll_write(cx, buf));
+        let polled = self.io.writing()?.poll_write(cx, buf);
         self.sent(&polled);
         self.patiently(cx, polled)
     }
@@ -213,26 +256,30 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = with!(self, io => Pin::new(io).poll_write_vectored(cx, bufs));
+        let polled = self.io.writing()?.poll_write_vectored(cx, bufs);
         self.sent(&polled);
         self.patiently(cx, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
         match &self.io {
-            Io::Plain(io) => io.is_write_vectored(),
+            Io::Plain { .. } => true,
             Io::Tls(io) => io.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = with!(self, io => Pin::new(io).poll_flush(cx));
+        let polled = match &mut self.io {
+            // holds nothing back
+            Io::Plain { .. } => Poll::Ready(Ok(())),
+            Io::Tls(io) => Pin::new(io).poll_flush(cx),
+        };
         self.patiently(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
-            let polled = with!(self, io => Pin::new(io).poll_shutdown(cx));
+            let polled = self.io.writing()?.poll_shutdown(cx);
             ready!(self.patiently(cx, polled))?;
         }
         self.linger(cx).map(Ok)

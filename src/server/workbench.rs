@@ -196,7 +196,7 @@ impl Room {
     pub fn receive(&mut self) -> usize {
         let mut received = 0;
         for (link, _) in &self.members {
-            while let Some(run) = link.take_run() {
+            while let Some(run) = link.take_run(None) {
                 received += run.frames.len();
                 link.sent(run.packets);
             }

@@ -2,7 +2,8 @@
 //!
 //! - Every write is accepted whole and the tail the kernel would not take is kept. So each write the engine makes
 //!   starts and ends at a frame boundary, and the packets in it can be counted.
-//! - What the sequencer sends is written past the engine, as much at once as there is.
+//! - What the sequencer sends is written past the engine, as much at once as there is; while there is nothing to write,
+//!   the sequencer is lent what writes.
 //! - A kept tail means that the client is not reading: the link is stalled until it is gone.
 //! - Reading pauses while the client has too many events waiting.
 //! - A cut link fails both directions at once, whatever they were waiting for.
@@ -14,6 +15,8 @@
 mod leave;
 mod moving;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 use super::{client_frames::ClientFrames, connect, frames::Outgoing};
 use crate::server::{
@@ -136,11 +139,25 @@ impl EdgeStream {
             if !self.is_moving() {
                 ready!(self.write_tail(cx))?;
             }
-            let Some(run) = self.link.take_run() else { return Poll::Ready(Ok(())) };
-            if self.leave == Leave::Not {
+            let lends = self.leave == Leave::Not && !self.is_moving();
+            let writer =
+                self.io.as_mut().and_then(Transport::writer).filter(|place| lends || place.is_none());
+            let Some(run) = self.link.take_run(writer) else { return Poll::Ready(Ok(())) };
+            if self.leave == Leave::Not || run.begun {
                 self.put(cx, &run.frames)?;
             }
             self.link.sent(run.packets);
+        }
+    }
+
+    /// Takes back what was lent, if it was: what is to be written here comes after what the sequencer has begun.
+    fn reclaim(&mut self) {
+        let Some(place @ None) = self.io.as_mut().and_then(Transport::writer) else { return };
+        let (writer, rest) = self.link.reclaim();
+        *place = writer;
+        if let Some(rest) = rest {
+            self.tail = rest.frames.into();
+            self.link.sent(rest.packets);
         }
     }
 
@@ -155,6 +172,7 @@ impl EdgeStream {
 
     /// The same; what the kernel did not take is seen to by the next [`EdgeStream::write_tail`].
     fn put(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> io::Result<()> {
+        self.reclaim();
         let Some(io) = &mut self.io else { return self.stow(cx, frames) };
         if !io.write_or_keep(cx, &mut self.tail, frames)? {
             self.link.stall(true);
@@ -288,6 +306,7 @@ impl AsyncWrite for EdgeStream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let me = self.get_mut();
+        me.reclaim();
         if !me.link.is_cut() {
             ready!(me.write_tail(cx))?;
         }
@@ -300,6 +319,7 @@ impl AsyncWrite for EdgeStream {
 
 impl Drop for EdgeStream {
     fn drop(&mut self) {
+        self.reclaim();
         // Who waits for it to pause, or to come, waits no longer.
         self.link.halted();
         if !self.upgrade_failed() {

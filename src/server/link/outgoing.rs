@@ -1,13 +1,33 @@
-//! What the sequencer has sent on a link and the edge has not written: whole packets, as frames.
+//! What the sequencer has sent on a link and nobody has written: whole packets, as frames.
+//!
+//! They are written by the edge, which is told to: so the writing is spread over the runtime's threads. But to wake a
+//! task takes longer than to write. So an edge that has nothing to write lends the half of the connection that does,
+//! and the sequencer, when few are to be written to, writes by itself. Who has that half writes, under this lock, and
+//! the edge takes it back before it writes anything of its own: there is one order.
 //!
 //! Its bound is the backlog's: the sequencer sends nothing for which there is no room.
 
 use super::{Link, lock};
-use bytes::{Bytes, BytesMut};
-use std::{collections::VecDeque, sync::Mutex};
+use crate::server::transport::Writer;
+use bytes::{Buf, Bytes, BytesMut};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, atomic::Ordering::Relaxed},
+};
 
-/// Packets, oldest first.
-pub(super) type Outgoing = Mutex<VecDeque<Bytes>>;
+/// See the module.
+pub(super) type Outgoing = Mutex<Waiting>;
+
+/// Packets that are not written, and by whom they can be.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// Oldest first.
+    packets: VecDeque<Bytes>,
+    /// Of the first one a part is written already.
+    begun: bool,
+    /// What the edge has lent.
+    writer: Option<Writer>,
+}
 
 /// As many bytes of small packets leave in one write.
 const RUN: usize = 64 << 10;
@@ -16,15 +36,41 @@ const RUN: usize = 64 << 10;
 pub(in crate::server) struct Run {
     pub(in crate::server) frames: Bytes,
     pub(in crate::server) packets: u64,
+    /// It is the rest of a packet that was begun: it has to be written, whatever happens.
+    pub(in crate::server) begun: bool,
 }
 
 impl Link {
     /// Queues one packet for the edge. Whether it is the first: then [`Link::write_on`] is to follow, some time soon.
     #[must_use]
     pub(in crate::server) fn send(&self, frames: Bytes) -> bool {
+        let packets = &mut lock(&self.outgoing).packets;
+        packets.push_back(frames);
+        packets.len() == 1
+    }
+
+    /// Writes what has been sent, where the edge has lent what writes and the kernel takes it. Whether nothing is left
+    /// over: else [`Link::write_on`] is to follow.
+    #[must_use]
+    pub(in crate::server) fn write_now(&self) -> bool {
         let mut outgoing = lock(&self.outgoing);
-        outgoing.push_back(frames);
-        outgoing.len() == 1
+        while outgoing.writer.is_some() && !self.is_cut() {
+            let Some(mut run) = outgoing.take() else { return true };
+            let written = outgoing.writer.as_ref().map_or(0, |writer| writer.write_now(&run.frames));
+            self.wrote(written);
+            let is_whole = written == run.frames.len();
+            if !is_whole {
+                run.frames.advance(written);
+                outgoing.packets.push_front(run.frames);
+                outgoing.begun = true;
+            }
+            // What is left over of several packets counts as one of them.
+            self.sent(run.packets - u64::from(!is_whole));
+            if !is_whole {
+                return false;
+            }
+        }
+        outgoing.packets.is_empty()
     }
 
     /// Tells the edge to write what has been sent.
@@ -32,30 +78,57 @@ impl Link {
         self.reader.wake();
     }
 
-    /// Takes what is to be written next; `None`: nothing.
-    pub(in crate::server) fn take_run(&self) -> Option<Run> {
+    /// Takes what is to be written next, and with it what was lent; `None`: nothing, and `writer` is lent.
+    pub(in crate::server) fn take_run(&self, writer: Option<&mut Option<Writer>>) -> Option<Run> {
         let mut outgoing = lock(&self.outgoing);
-        let first = outgoing.pop_front()?;
+        let run = outgoing.take();
+        if let Some(place) = writer
+            && place.is_some() == run.is_none()
+        {
+            std::mem::swap(place, &mut outgoing.writer);
+        }
+        run
+    }
+
+    /// Takes back what was lent; gives the rest of what was begun with it, which comes before anything else.
+    pub(in crate::server) fn reclaim(&self) -> (Option<Writer>, Option<Run>) {
+        let mut outgoing = lock(&self.outgoing);
+        let rest = if outgoing.begun { outgoing.take() } else { None };
+        (outgoing.writer.take(), rest)
+    }
+
+    fn wrote(&self, bytes: usize) {
+        if let Some(ticket) = self.ticket.get() {
+            ticket.traffic().sent.fetch_add(bytes as u64, Relaxed);
+        }
+    }
+}
+
+impl Waiting {
+    /// The rest of what was begun, or as many packets as may leave at once.
+    fn take(&mut self) -> Option<Run> {
+        let first = self.packets.pop_front()?;
+        let begun = std::mem::take(&mut self.begun);
         let mut len = first.len();
         let fits = |next: &&Bytes| {
             let fits = len + next.len() <= RUN;
             len += if fits { next.len() } else { 0 };
             fits
         };
-        let more = outgoing.iter().take_while(fits).count();
+        let more = if begun { 0 } else { self.packets.iter().take_while(fits).count() };
         let frames = if more == 0 {
             first
         } else {
             let mut run = BytesMut::with_capacity(len);
             run.extend_from_slice(&first);
-            outgoing.drain(..more).for_each(|next| run.extend_from_slice(&next));
+            self.packets.drain(..more).for_each(|next| run.extend_from_slice(&next));
             run.freeze()
         };
-        if outgoing.is_empty() {
+        if self.packets.is_empty() {
             // Most connections wait most of the time.
-            *outgoing = VecDeque::new();
+            self.packets = VecDeque::new();
         }
-        Some(Run { frames, packets: 1 + more as u64 })
+        Some(Run { frames, packets: 1 + more as u64, begun })
     }
 }
 
@@ -76,7 +149,7 @@ mod tests {
                 prop_assert_eq!(link.send(packet.clone().into()), n == 0);
             }
             let (mut left, mut count) = (Vec::new(), 0);
-            while let Some(run) = link.take_run() {
+            while let Some(run) = link.take_run(None) {
                 prop_assert!(run.packets == 1 || run.frames.len() <= RUN);
                 count += run.packets as usize;
                 left.extend_from_slice(&run.frames);

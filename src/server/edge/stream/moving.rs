@@ -116,6 +116,7 @@ impl EdgeStream {
     fn detach(&mut self, cx: &mut Context<'_>) {
         // It may have come a moment ago.
         self.attach(cx);
+        self.reclaim();
         // Without it there is nothing to take, and the connection is cut.
         let Some(unfinished) = self.client.unfinished() else { return };
         let Some(io) = self.io.take() else { return };
