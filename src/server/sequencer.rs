@@ -7,6 +7,8 @@
 //! It is what makes all members of a room see one order, and keeps member counts exact without asking anybody. It
 //! alone changes the chat's state, the sessions and the audiences, so they never disagree.
 //!
+//! At rest it deals with what comes at once, and writes it by itself. Under load it lets a batch grow for a moment.
+//!
 //! Its inbox is bounded by the links' credit. It must never await, and never die of an event: what panics is
 //! logged, refused, and over.
 
@@ -35,12 +37,17 @@ use std::{
         atomic::Ordering::Relaxed,
         mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
+    thread,
     time::{Duration, Instant},
 };
 use tokio::sync::oneshot;
 
 /// Commands that share one commit.
 const BATCH: usize = 512;
+/// Who has waited for so long is not busy: what comes is dealt with at once.
+const REST: Duration = Duration::from_micros(200);
+/// Longest time for which a batch is let grow.
+const GATHERING: Duration = Duration::from_millis(2);
 /// Longest wait for the last packets to leave when the server stops.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pause before the next part of what somebody has missed, when its queue is full.
@@ -181,9 +188,7 @@ impl Sequencer {
 
     /// Deals with the batch, and what else has come meanwhile: judges it, keeps what follows, and then sends it.
     pub(super) fn step(&mut self, commands: &Receiver<Command>, batch: &mut Vec<Command>, now: Instant) {
-        while let Some(command) = (batch.len() < BATCH).then(|| commands.try_recv().ok()).flatten() {
-            batch.push(command);
-        }
+        take(commands, batch);
         if !self.closing {
             self.guarded(|me| me.tick(now));
         }
@@ -208,12 +213,18 @@ impl Sequencer {
         let due = self.recovery.next_due().filter(|_| !self.closing);
         let due = due.map(|at| at.saturating_duration_since(Instant::now()));
         let pause = self.delivery.is_catching_up().then_some(CATCH_UP_PAUSE);
+        let since = Instant::now();
         let received = match [due, pause].into_iter().flatten().min() {
             Some(timeout) => commands.recv_timeout(timeout),
             None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         match received {
-            Ok(command) => batch.push(command),
+            Ok(command) => {
+                batch.push(command);
+                if since.elapsed() < REST {
+                    gather(commands, batch);
+                }
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return false,
         }
@@ -476,6 +487,23 @@ impl Sequencer {
             self.steps.push(step);
         }
         last
+    }
+}
+
+/// Takes what has come.
+fn take(commands: &Receiver<Command>, batch: &mut Vec<Command>) {
+    batch.extend(commands.try_iter().take(BATCH.saturating_sub(batch.len())));
+}
+
+/// Takes what has come, and lets those go first who are about to say something on this core: one commit does for all of
+/// it, and one write for all that a client is told.
+fn gather(commands: &Receiver<Command>, batch: &mut Vec<Command>) {
+    let begun = Instant::now();
+    let mut before = 0;
+    while batch.len() > before && begun.elapsed() < GATHERING {
+        before = batch.len();
+        thread::yield_now();
+        take(commands, batch);
     }
 }
 
