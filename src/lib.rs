@@ -22,7 +22,7 @@
 //!   landlock in `server::sandbox`, libc in `heap`.
 //! - Nothing is sent or acknowledged before it is in the journal; the journal never stops the chat.
 //! - Every queue is bounded and says what happens when it is full. No message is dropped in silence.
-//! - No unsafe code, but for one call, in `heap`.
+//! - No unsafe code, but for two calls, in `heap`.
 
 mod bench;
 mod certificate;

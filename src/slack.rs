@@ -2,7 +2,10 @@
 //!
 //! A hash table grows and never shrinks by itself. After ten thousand people have left, theirs would stay for ever.
 
-use std::{collections::HashMap, hash::Hash};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::Hash,
+};
 
 /// Tables of up to so many entries stay as they are.
 const SMALL: usize = 64;
@@ -12,6 +15,13 @@ const SMALL: usize = 64;
 pub(crate) fn give_back<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
     if table.capacity() > SMALL && table.len() < table.capacity() / 8 {
         table.shrink_to(2 * table.len());
+    }
+}
+
+/// The same of a queue.
+pub(crate) fn give_back_queue<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > SMALL && queue.len() < queue.capacity() / 8 {
+        queue.shrink_to(2 * queue.len());
     }
 }
 
@@ -28,5 +38,14 @@ mod tests {
             assert!(table.capacity() <= SMALL.max(8 * (table.len() + 1)) || table.len() > 1000, "{n}");
         }
         assert!(table.capacity() <= SMALL, "{}", table.capacity());
+    }
+
+    #[test]
+    fn so_does_a_queue() {
+        let mut queue: VecDeque<usize> = (0..10_000).collect();
+        while queue.pop_front().is_some() {
+            give_back_queue(&mut queue);
+            assert!(queue.capacity() <= SMALL.max(8 * (queue.len() + 1)));
+        }
     }
 }

@@ -33,10 +33,10 @@ impl Mark {
     }
 }
 
-/// Gives memory back whenever a crowd has left, and once more after `window`, when none of it can come back into its
-/// session: until then something is kept of each.
-pub(super) async fn run(doors: Arc<Doors>, window: Duration) {
-    let mut kept = false;
+/// Gives memory back whenever a crowd has left, and once more after `kept`, when nothing is known any more of who was in
+/// it and what was said: until then something is kept of each.
+pub(super) async fn run(doors: Arc<Doors>, kept: Duration) {
+    let mut more = false;
     loop {
         tokio::select! {
             () = doors.ebb() => {
@@ -44,9 +44,9 @@ pub(super) async fn run(doors: Arc<Doors>, window: Duration) {
                 if !doors.settle() {
                     continue;
                 }
-                kept = true;
+                more = true;
             }
-            () = tokio::time::sleep(window), if kept => kept = false,
+            () = tokio::time::sleep(kept), if more => more = false,
         }
         tracing::debug!("a crowd has left: giving its memory back");
         // It ends, and nothing depends on how.

@@ -150,6 +150,7 @@ pub(crate) fn run(mut settings: Settings, mut inherited: listen::Inherited) -> R
     privileges::give_up(user, group, journal, &settings.state_dir)?;
     // And all that is to be known of the machine; then there is no more to be seen of it.
     recovery::prepare(journal);
+    heap::keep_short();
     settings.server.timezone.get_or_insert_with(jiff::tz::TimeZone::system);
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
     Sandbox::of(&settings).enter();
@@ -206,7 +207,7 @@ async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened)
     let stats = Arc::new(Stats::new());
     let (limits, exempt) = (settings.server.limits, settings.server.exempt.clone());
     let doors = Doors::new(limits, exempt, auth.is_some(), stats.clone());
-    tokio::spawn(ebb::run(doors.clone(), settings.server.recovery.window));
+    tokio::spawn(ebb::run(doors.clone(), recovery::kept_for(settings.server.recovery.window)));
     let (io, edge, inbox) = engine(&settings, &stats, &doors, auth.clone(), taken.as_ref())?;
     let newcomers = taken.as_mut().map(Taken::newcomers).unwrap_or_default();
     if let Some(taken) = taken {

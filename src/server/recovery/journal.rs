@@ -51,7 +51,7 @@ const MANY_FLOORS: usize = 1024;
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(10);
 /// Longest time that what has been pruned may still lie in the write-ahead log.
-const SCRUB_EVERY: Duration = Duration::from_secs(30);
+pub(super) const SCRUB_EVERY: Duration = Duration::from_secs(30);
 
 /// Why there is no journal.
 #[derive(Debug, thiserror::Error)]

@@ -46,6 +46,12 @@ pub(super) fn prepare(journal: Option<&Path>) {
     }
 }
 
+/// After so long, with this window for coming back, nothing is kept of who has gone and what was said: what is old is let
+/// go of every [`journal::SCRUB_EVERY`].
+pub(super) fn kept_for(window: Duration) -> Duration {
+    window + 2 * journal::SCRUB_EVERY
+}
+
 /// What a client says when it returns: the `auth` of its CONNECT.
 #[derive(Default, serde::Deserialize)]
 pub(super) struct Claim {

@@ -3,6 +3,7 @@
 //! It is what makes a gap impossible: a row that should be there and is not, or is not what was written, is an
 //! error when it is read, whatever has happened to the file.
 
+use crate::slack::{give_back, give_back_queue};
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
@@ -58,12 +59,14 @@ impl Index {
     /// Takes the oldest row out; gives its scope.
     pub(super) fn pop(&mut self) -> Option<Arc<str>> {
         let (size, scope) = self.rows.pop_front()?;
+        give_back_queue(&mut self.rows);
         self.bytes -= size as usize;
         self.pruned += 1;
         if let Some(ids) = self.ids.get_mut(&scope) {
             ids.pop_front();
             if ids.is_empty() {
                 self.ids.remove(&scope);
+                give_back(&mut self.ids);
             }
         }
         Some(scope)
