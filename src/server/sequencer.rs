@@ -12,18 +12,21 @@
 //! Its inbox is bounded by the links' credit. It must never await, and never die of an event: what panics is
 //! logged, refused, and over.
 
+mod inbox;
+
+pub(super) use inbox::{Command, Event, Inbox, inbox};
+
 use super::{
     delivery::{Delivery, Step},
-    handover::Leaving,
     link::Link,
     outbox::Bounds,
     packet::Ack,
-    recovery::{Admission, Claim, Due, Entry, Record, Recovery},
+    recovery::{Admission, Due, Entry, Record, Recovery},
     stats::Stats,
     wall_clock::Clock,
 };
 use crate::{
-    chat::{Body, Caller, Chat, Effect, Kind, MemberId, Payload, Refusal, RoomId},
+    chat::{Body, Caller, Chat, Effect, Kind, MemberId, Refusal, RoomId},
     config::RefusedBy,
     control::types,
 };
@@ -32,112 +35,14 @@ use socketioxide::extract::SocketRef;
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc,
-        atomic::Ordering::Relaxed,
-        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
-    },
-    thread,
+    sync::{Arc, atomic::Ordering::Relaxed, mpsc::Receiver},
     time::{Duration, Instant},
 };
-use tokio::sync::oneshot;
 
-/// Commands that share one commit.
-const BATCH: usize = 512;
-/// Who has waited for so long is not busy: what comes is dealt with at once.
-const REST: Duration = Duration::from_micros(200);
-/// Longest time for which a batch is let grow.
-const GATHERING: Duration = Duration::from_millis(2);
 /// Longest wait for the last packets to leave when the server stops.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pause before the next part of what somebody has missed, when its queue is full.
 const CATCH_UP_PAUSE: Duration = Duration::from_millis(5);
-
-/// What the sequencer is asked to do.
-pub(super) enum Command {
-    /// Somebody connects: say on the link who it is.
-    Admit(Claim, Arc<Link>, oneshot::Sender<()>),
-    /// It is connected.
-    Arrived(SocketRef, Arc<Link>),
-    /// A client's event.
-    Event(Box<Event>),
-    /// The connection is gone; the client too, if it said so.
-    Gone { link: Arc<Link>, for_good: bool },
-    /// Somebody could not prove who it is.
-    Denied,
-    /// What its token allows is over: it is told, and will be sent away.
-    Expired(Arc<Link>),
-    /// Answer, to show that events get through.
-    Health(oneshot::Sender<types::Recovery>),
-    /// The largest rooms, so many at most.
-    Rooms(usize, oneshot::Sender<Vec<types::RoomSize>>),
-    /// How many packets wait for clients.
-    Backlog(oneshot::Sender<u64>),
-    /// Let what was said leave.
-    Flush(oneshot::Sender<()>),
-    /// Deal with all that came before, and let go of the journal: another process goes on.
-    Close(oneshot::Sender<()>),
-    /// The same, and say who can go there with its connection.
-    HandOver(oneshot::Sender<Leaving>),
-    /// The other process did not go on: do so, with everybody.
-    Resume,
-}
-
-/// One event of one client, read but not yet judged.
-pub(super) struct Event {
-    pub(super) link: Arc<Link>,
-    /// Its name on the wire.
-    pub(super) name: String,
-    pub(super) payload: Result<Payload, Refusal>,
-    /// Present when the client asked for an acknowledgement.
-    pub(super) ack: Option<Ack>,
-    /// When it came.
-    pub(super) at: Instant,
-}
-
-/// Where the handlers put what the clients do; cheap to clone.
-#[derive(Clone)]
-pub(super) struct Inbox {
-    commands: Sender<Command>,
-    stats: Arc<Stats>,
-}
-
-impl Inbox {
-    /// Queues a command; without a sequencer (the process is ending) it is lost, as is the process.
-    pub(super) fn push(&self, command: Command) {
-        let _ = self.commands.send(command);
-    }
-
-    /// The largest rooms. Looked for only when somebody asks: it takes a look at every room.
-    pub(super) async fn largest_rooms(&self, count: usize) -> Vec<types::RoomSize> {
-        if count == 0 {
-            return Vec::new();
-        }
-        let (reply, rooms) = oneshot::channel();
-        self.push(Command::Rooms(count, reply));
-        rooms.await.unwrap_or_default()
-    }
-
-    /// Packets that wait for clients. Counted only when somebody asks: it takes a look at every client.
-    pub(super) async fn backlog(&self) -> u64 {
-        let (reply, packets) = oneshot::channel();
-        self.push(Command::Backlog(reply));
-        packets.await.unwrap_or_default()
-    }
-
-    /// Queues a client's event, on its credit.
-    pub(super) fn push_event(&self, event: Event) {
-        event.link.take_credit();
-        self.stats.queued.fetch_add(1, Relaxed);
-        self.push(Command::Event(Box::new(event)));
-    }
-}
-
-/// An inbox, and the receiving end for [`Sequencer::run`].
-pub(super) fn inbox(stats: Arc<Stats>) -> (Inbox, Receiver<Command>) {
-    let (commands, receiver) = channel();
-    (Inbox { commands, stats }, receiver)
-}
 
 /// See the module.
 pub(super) struct Sequencer {
@@ -180,7 +85,7 @@ impl Sequencer {
 
     /// Works until every inbox is gone. Must run in the runtime's context: cutting a client spawns.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut batch = Vec::with_capacity(inbox::BATCH);
         while self.wait(commands, &mut batch) {
             self.step(commands, &mut batch, Instant::now());
         }
@@ -188,7 +93,7 @@ impl Sequencer {
 
     /// Deals with the batch, and what else has come meanwhile: judges it, keeps what follows, and then sends it.
     pub(super) fn step(&mut self, commands: &Receiver<Command>, batch: &mut Vec<Command>, now: Instant) {
-        take(commands, batch);
+        inbox::take(commands, batch);
         if !self.closing {
             self.guarded(|me| me.tick(now));
         }
@@ -213,22 +118,7 @@ impl Sequencer {
         let due = self.recovery.next_due().filter(|_| !self.closing);
         let due = due.map(|at| at.saturating_duration_since(Instant::now()));
         let pause = self.delivery.is_catching_up().then_some(CATCH_UP_PAUSE);
-        let since = Instant::now();
-        let received = match [due, pause].into_iter().flatten().min() {
-            Some(timeout) => commands.recv_timeout(timeout),
-            None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match received {
-            Ok(command) => {
-                batch.push(command);
-                if since.elapsed() < REST {
-                    gather(commands, batch);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return false,
-        }
-        true
+        inbox::wait(commands, batch, [due, pause].into_iter().flatten().min())
     }
 
     /// Whether the work was done to its end.
@@ -487,23 +377,6 @@ impl Sequencer {
             self.steps.push(step);
         }
         last
-    }
-}
-
-/// Takes what has come.
-fn take(commands: &Receiver<Command>, batch: &mut Vec<Command>) {
-    batch.extend(commands.try_iter().take(BATCH.saturating_sub(batch.len())));
-}
-
-/// Takes what has come, and lets those go first who are about to say something on this core: one commit does for all of
-/// it, and one write for all that a client is told.
-fn gather(commands: &Receiver<Command>, batch: &mut Vec<Command>) {
-    let begun = Instant::now();
-    let mut before = 0;
-    while batch.len() > before && begun.elapsed() < GATHERING {
-        before = batch.len();
-        thread::yield_now();
-        take(commands, batch);
     }
 }
 
