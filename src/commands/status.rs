@@ -6,6 +6,7 @@ use crate::{
     error::{Exit, Failure},
     supervisor::logs,
 };
+use rustix::termios::tcgetwinsize;
 use std::{
     io::{self, IsTerminal, Write},
     process::ExitCode,
@@ -59,7 +60,9 @@ fn text(args: &cli::Status, status: &Status) -> Result<String, Failure> {
         return json.map(|json| json + "\n").map_err(|error| Failure::failed(error.to_string()));
     }
     let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    let mut text = render::render(status, colour);
+    let width =
+        tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
+    let mut text = render::render(status, colour, width);
     for app in args.logs.iter().flat_map(|_| &status.apps) {
         let lines = logs::tail(&app.log_file, args.logs.unwrap_or(0));
         let lines =

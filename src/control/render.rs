@@ -10,16 +10,22 @@ const HEAD: [&str; 12] = [
 /// Columns that hold numbers are flush right.
 const RIGHT: [bool; 12] = [false, false, true, true, true, true, true, false, false, true, true, false];
 
-/// The whole page; colours as terminals show them where `colour`.
-pub(crate) fn render(status: &Status, colour: bool) -> String {
+/// Columns that a narrow terminal goes without, the first of them first.
+const SPARED: [&str; 5] = ["profile", "rooms", "listen", "cpu", "pid"];
+/// Between two columns.
+const GAP: usize = 2;
+
+/// The whole page; colours as terminals show them where `colour`. `width`: of the terminal, where it is one.
+pub(crate) fn render(status: &Status, colour: bool, width: Option<usize>) -> String {
     let rows: Vec<[String; 12]> =
         std::iter::once(HEAD.map(str::to_owned)).chain(status.apps.iter().map(row)).collect();
     let widths: [usize; 12] =
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
+    let columns = columns(&widths, width.unwrap_or(usize::MAX));
     let mut page = String::new();
     for (index, row) in rows.iter().enumerate() {
         let app = index.checked_sub(1).and_then(|index| status.apps.get(index));
-        page.push_str(&line(row, &widths, app.filter(|_| colour)));
+        page.push_str(&line(row, &columns, &widths, app.filter(|_| colour)));
         page.push('\n');
     }
     for app in &status.apps {
@@ -37,10 +43,23 @@ pub(crate) fn render(status: &Status, colour: bool) -> String {
     page
 }
 
-fn line(row: &[String; 12], widths: &[usize; 12], coloured: Option<&AppStatus>) -> String {
+/// Those that are shown.
+fn columns(widths: &[usize; 12], room: usize) -> Vec<usize> {
+    let mut columns: Vec<usize> = (0..HEAD.len()).collect();
+    for spared in SPARED {
+        let takes: usize = columns.iter().map(|column| widths[*column] + GAP).sum();
+        if takes <= room.saturating_add(GAP) {
+            break;
+        }
+        columns.retain(|column| HEAD[*column] != spared);
+    }
+    columns
+}
+
+fn line(row: &[String; 12], columns: &[usize], widths: &[usize; 12], coloured: Option<&AppStatus>) -> String {
     let mut line = String::new();
-    for (column, cell) in row.iter().enumerate() {
-        let width = widths[column];
+    for &column in columns {
+        let (cell, width) = (&row[column], widths[column]);
         let padded = if RIGHT[column] { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
         match coloured.filter(|_| matches!(HEAD[column], "state" | "health")) {
             Some(app) => {
@@ -48,7 +67,7 @@ fn line(row: &[String; 12], widths: &[usize; 12], coloured: Option<&AppStatus>) 
             }
             None => line.push_str(&padded),
         }
-        line.push_str("  ");
+        line.extend([' '; GAP]);
     }
     line.truncate(line.trim_end().len());
     line
@@ -239,7 +258,7 @@ mod tests {
     fn columns_are_aligned_and_reasons_follow() {
         let mut web = app("web", Health::Starting);
         web.profile = "-".to_owned();
-        let page = render(&status(vec![app("chatting", Health::Ok), web]), false);
+        let page = render(&status(vec![app("chatting", Health::Ok), web]), false, None);
         let expected = "\
 app       state     pid  uptime  restarts      memory   cpu  listen        profile  clients  rooms  health
 chatting  online   4242   1d 2h         3  12M of 300M  1.2%  0.0.0.0:3000  local       1234      7  ok 0.4 ms
@@ -259,14 +278,26 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  -    
     #[test]
     fn colour_changes_nothing_but_colour() {
         let status = status(vec![app("chatting", Health::Ok), app("web", Health::Unhealthy)]);
-        let coloured = render(&status, true);
+        let coloured = render(&status, true, None);
         assert!(coloured.contains("\x1b[32monline"), "{coloured}");
         let mut plain = coloured;
         for code in ["\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[0m"] {
             plain = plain.replace(code, "");
         }
         let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
-        assert_eq!(trimmed(&plain), trimmed(&render(&status, false)));
+        assert_eq!(trimmed(&plain), trimmed(&render(&status, false, None)));
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_what_matters_most() {
+        let status = status(vec![app("chatting", Health::Ok)]);
+        for (width, spared) in [(200, 0), (109, 0), (108, 1), (99, 2), (80, 3), (10, 5)] {
+            let spared = &SPARED[..spared];
+            let page = render(&status, false, Some(width));
+            let head: Vec<&str> = page.lines().next().unwrap().split_whitespace().collect();
+            let expect: Vec<&str> = HEAD.into_iter().filter(|column| !spared.contains(column)).collect();
+            assert_eq!(head, expect, "{width}");
+        }
     }
 
     #[test]
@@ -280,7 +311,7 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  -    
             [("auth", 0), ("max_connections", 4), ("origins", 5)].map(|(by, n)| (by.to_owned(), n)).into();
         app.recovery.refused = [("off".to_owned(), 0), ("pruned".to_owned(), 2)].into();
         app.not_used = vec!["certificate: no key in it".to_owned()];
-        let page = render(&status(vec![app]), false);
+        let page = render(&status(vec![app]), false, None);
         assert!(page.contains("degraded"), "{page}");
         assert!(page.contains("chatting: 3 clients closed as too slow since its start\n"), "{page}");
         assert!(
