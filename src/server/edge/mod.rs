@@ -185,7 +185,8 @@ impl Edge {
         staying.retain(|link| link.member() != 0 && !link.can_travel());
         self.say_goodbye(&staying).await;
         let (count, told) = (staying.len() as u64, Instant::now());
-        let mut staying: Vec<Weak<Link>> = staying.iter().map(Arc::downgrade).collect();
+        // Held weakly: that nobody holds them any more is how those are gone who do not say so themselves.
+        let mut staying: Vec<Weak<Link>> = staying.into_iter().map(|link| Arc::downgrade(&link)).collect();
         let mut gone = async |until| {
             let all_gone = self.living.until(|| {
                 staying.retain(|link| link.upgrade().is_some_and(|link| !link.is_closed()));
