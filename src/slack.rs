@@ -13,14 +13,18 @@ const SMALL: usize = 64;
 /// Gives memory back where an eighth of it would do. Called when something was removed: then enough has been removed
 /// to pay for it, and it is O(1) on the average.
 pub(crate) fn give_back<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
-    if table.capacity() > SMALL && table.len() < table.capacity() / 8 {
+    if is_slack(table.len(), table.capacity()) {
         table.shrink_to(2 * table.len());
     }
 }
 
+fn is_slack(len: usize, capacity: usize) -> bool {
+    capacity > SMALL && len < capacity / 8
+}
+
 /// The same of a queue.
 pub(crate) fn give_back_queue<T>(queue: &mut VecDeque<T>) {
-    if queue.capacity() > SMALL && queue.len() < queue.capacity() / 8 {
+    if is_slack(queue.len(), queue.capacity()) {
         queue.shrink_to(2 * queue.len());
     }
 }

@@ -58,17 +58,15 @@ impl Link {
             let Some(mut run) = outgoing.take() else { return true };
             let written = outgoing.writer.as_ref().map_or(0, |writer| writer.write_now(&run.frames));
             self.wrote(written);
-            let is_whole = written == run.frames.len();
-            if !is_whole {
+            if written < run.frames.len() {
                 run.frames.advance(written);
                 outgoing.packets.push_front(run.frames);
                 outgoing.begun = true;
-            }
-            // What is left over of several packets counts as one of them.
-            self.sent(run.packets - u64::from(!is_whole));
-            if !is_whole {
+                // What is left over of several packets counts as one of them.
+                self.sent(run.packets - 1);
                 return false;
             }
+            self.sent(run.packets);
         }
         outgoing.packets.is_empty()
     }
