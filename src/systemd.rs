@@ -68,13 +68,14 @@ pub(crate) fn service(config: &Config, service: &Service<'_>) -> String {
     unit
 }
 
-/// The sockets of all chat servers, for systemd to hold: the service of the same name finds each by its address.
+/// The sockets of all chat servers, for systemd to hold: the service of the same name finds each by its address. One
+/// that is on any port has none that could be found, and systemd takes no port 0.
 pub(crate) fn socket(config: &Config) -> String {
     let mut unit =
         "# Made by `chatctl systemd --socket`; goes beside the service, with the same name.\n[Unit]\n\
                     Description=Sockets of the chat servers (chatctl)\n\n[Socket]\n"
             .to_owned();
-    for listen in config.enabled().filter_map(|app| app.listen) {
+    for listen in config.enabled().filter_map(|app| app.listen).filter(|at| at.port() != 0) {
         let _ = writeln!(unit, "ListenStream={listen}");
     }
     unit.push_str("Backlog=4096\n\n[Install]\nWantedBy=sockets.target\n");
@@ -253,5 +254,14 @@ mod tests {
             has(&own, "WantedBy=default.target") && !own.contains("User=") && !own.contains("StateDirectory"),
             "{own}"
         );
+    }
+
+    #[test]
+    fn sockets_are_those_that_have_a_port() {
+        let apps = [("a", "0.0.0.0:3000"), ("b", "127.0.0.1:0")];
+        let app = |(name, at)| format!("[[app]]\nname = \"{name}\"\nlisten = \"{at}\"\n");
+        let unit = socket(&Config::from_text(&apps.map(app).concat(), None).unwrap());
+        let listens: Vec<_> = unit.lines().filter(|line| line.starts_with("Listen")).collect();
+        assert_eq!(listens, ["ListenStream=0.0.0.0:3000"]);
     }
 }

@@ -386,11 +386,11 @@ impl Driver {
     fn shared(&self) -> Vec<String> {
         let at = |unit: &Unit| {
             let child = unit.on_duty().filter(|_| !unit.leaving && unit.is(State::Online))?;
-            Some((unit.name().to_owned(), child.version.app.listen?))
+            Some((unit.name().to_owned(), child.version.address()?))
         };
         let there: Vec<_> = self.units.iter().filter_map(at).collect();
         let shares = |(n, (name, address)): (usize, &(String, std::net::SocketAddr))| {
-            let (other, _) = there.iter().skip(n + 1).find(|(_, at)| at == address && at.port() != 0)?;
+            let (other, _) = there.iter().skip(n + 1).find(|(_, at)| at == address)?;
             Some(format!("{name} and {other} both listen on {address}: mend chat.toml, and reload both"))
         };
         there.iter().enumerate().filter_map(shares).collect()

@@ -7,10 +7,11 @@ use super::{
     memory::Usage,
     probe::{self, Answer, Target},
     unit::Unit,
+    version::Version,
     workplace::{Report, Told},
 };
 use crate::{
-    config::{App, Ask, Occasion},
+    config::{Ask, Occasion},
     control::{client, types::size},
 };
 use std::{path::Path, time::Instant};
@@ -26,7 +27,7 @@ impl Unit {
             if std::mem::take(&mut running.outdated) {
                 child::hang_up(running.pid);
             }
-            let target = target(&running.version.app, &self.place.run);
+            let target = target(&running.version, &self.place.run);
             let probe = running.version.app.probe.clone();
             let run = |target| tokio::spawn(probe::run(target, probe, answers, told));
             running.probing = target.map(run).map(AbortOnDropHandle::new);
@@ -94,9 +95,10 @@ impl Unit {
     }
 }
 
-/// Whom to ask whether a child of this app lives.
-fn target(app: &App, run: &Path) -> Option<Target> {
-    match (&app.probe.ask, app.listen) {
+/// Whom to ask whether a child of this version lives.
+fn target(version: &Version, run: &Path) -> Option<Target> {
+    let app = &version.app;
+    match (&app.probe.ask, version.address()) {
         (Ask::Chat, Some(address)) => {
             let (tls, control) = (app.tls.is_some(), client::stats_socket(run, &app.name));
             Some(Target::Chat { address, tls, control })

@@ -52,6 +52,8 @@ pub(super) fn start(address: SocketAddr, asks: mpsc::Sender<Ask>, run: PathBuf) 
     };
     let listener = TcpListener::bind(address).map_err(cannot)?;
     listener.set_nonblocking(true).map_err(cannot)?;
+    let bound = listener.local_addr().map_err(cannot)?;
+    tracing::info!("metrics at http://{bound}/metrics");
     let listener = tokio::net::TcpListener::from_std(listener).map_err(cannot)?;
     let answer = move || {
         let (asks, run) = (asks.clone(), run.clone());

@@ -13,7 +13,8 @@ impl Unit {
     /// How it is.
     pub(super) fn status(&self) -> AppStatus {
         let child = self.on_duty();
-        let app = child.map_or(self.app(), |child| &child.version.app);
+        let version = child.map_or(self.latest(), |child| &child.version);
+        let app = &version.app;
         let probe = child.and_then(|child| child.probed.as_ref());
         let known = probe.and_then(|probe| probe.as_ref().ok());
         let health = self.health();
@@ -34,7 +35,7 @@ impl Unit {
             memory_bytes: child.map_or(0, |child| child.usage.memory),
             memory_limit_bytes: app.max_memory_restart,
             cpu_percent: child.map_or(0.0, |child| (child.usage.cpu * 10.0).round() / 10.0),
-            listen: app.listen.map_or("-".to_owned(), |listen| listen.to_string()),
+            listen: version.address().map_or("-".to_owned(), |address| address.to_string()),
             profile: app.command.as_ref().map_or(app.profile.as_str(), |_| "-").to_owned(),
             health,
             health_reason: probe.and_then(|probe| probe.as_ref().err().cloned()),

@@ -41,7 +41,7 @@ impl Doors {
     /// A socket that was handed over and serves no app is a mistake that nobody else would see.
     pub(super) fn say_what_nobody_takes(&self, config: &Config) {
         for (name, address, _) in &self.handed {
-            let takes = |app: &App| app.listen.is_some_and(|at| app.name == *name || serves(*address, at));
+            let takes = |app: &App| app.listen.is_some_and(|at| app.name == *name || is_for(*address, at));
             if !config.enabled().any(takes) {
                 tracing::warn!(
                     "systemd hands over a socket named {name:?} at {address}, which no app of chat.toml takes"
@@ -56,7 +56,7 @@ impl Doors {
         if let Some((_, at, _)) = by_name.filter(|(_, at, _)| !serves(*at, address)) {
             bail!("systemd hands over {at} for it, and chat.toml says {address}: make them the same")
         }
-        let handed = by_name.or_else(|| self.handed.iter().find(|(_, at, _)| serves(*at, address)));
+        let handed = by_name.or_else(|| self.handed.iter().find(|(_, at, _)| is_for(*at, address)));
         Ok(handed.map(|(.., listener)| listener.clone()))
     }
 
@@ -118,6 +118,12 @@ fn serves(bound: SocketAddr, address: SocketAddr) -> bool {
     is(bound, address) || (everywhere && bound.port() == address.port())
 }
 
+/// Whether a socket that was handed over is for who asks for `address`. Any port is none in particular: it may be
+/// another's.
+fn is_for(bound: SocketAddr, address: SocketAddr) -> bool {
+    address.port() != 0 && serves(bound, address)
+}
+
 /// See the module.
 pub(super) struct Sockets {
     /// Where clients connect; a program of its own has its own.
@@ -161,10 +167,14 @@ impl Sockets {
         inode(self).is_some_and(|own| inode(other) == Some(own))
     }
 
+    /// Where clients connect, as it was bound.
+    pub(super) fn bound(&self) -> Option<SocketAddr> {
+        self.chat.as_ref().and_then(|chat| chat.local_addr().ok())
+    }
+
     /// Whether it is here that clients are to connect.
     pub(super) fn is_at(&self, address: Option<SocketAddr>, doors: &Doors) -> bool {
-        let bound = self.chat.as_ref().and_then(|chat| chat.local_addr().ok());
-        match (bound, address) {
+        match (self.bound(), address) {
             (Some(bound), Some(address)) => doors.leads(bound, address),
             (bound, address) => bound == address,
         }
@@ -187,6 +197,13 @@ mod tests {
         assert_eq!(doors.open("chat", beside).unwrap().local_addr().unwrap(), beside);
         let error = doors.open("web", beside).unwrap_err().to_string();
         assert!(error.contains("make them the same"), "{error}");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        assert_ne!(
+            doors.open("chat", any).unwrap().local_addr().unwrap(),
+            beside,
+            "any port is not another's"
+        );
+        assert_eq!(doors.open("x.socket", any).unwrap().local_addr().unwrap(), beside);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use std::{
     fs::File,
     io::Write,
+    net::SocketAddr,
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::{fs::MetadataExt, process::CommandExt},
@@ -97,6 +98,16 @@ impl Version {
     /// Its sockets and its keeper, until it has let go of them.
     pub(super) fn held(&self) -> Option<Arc<Held>> {
         lock(&self.held).clone()
+    }
+
+    /// Where clients connect: what `listen` says, with the port that was bound, should it be any. `None`: a program of
+    /// its own listens where it wants to.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        let mut address = self.app.listen?;
+        if let Some(bound) = self.held().and_then(|held| held.sockets.bound()) {
+            address.set_port(bound.port());
+        }
+        Some(address)
     }
 
     /// Whether a child of this version can talk to one of the other: who answers there is found by the control socket.

@@ -1,6 +1,6 @@
 //! Apps that come and go with chat.toml, are renamed, and change places.
 
-use crate::program::{Supervisor, chatctl, free_port, handshake, knocking, stderr, until};
+use crate::program::{Supervisor, chatctl, free_port, handshake, knocking, signal, stderr, until};
 use std::{
     fs,
     net::{SocketAddr, TcpStream},
@@ -14,6 +14,15 @@ fn toml(apps: &[(&str, u16)]) -> String {
         )
     };
     format!("state_dir = \"state\"\n{}", apps.iter().map(app).collect::<String>())
+}
+
+/// Waits until the app `chatting` has answered a probe, which asks as a client does, and gives its status.
+fn answered(supervisor: &Supervisor, is: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    until("an answer to a probe", || {
+        supervisor
+            .app()
+            .filter(|app| app["state"] == "online" && app["health_latency_ms"].is_number() && is(app))
+    })
 }
 
 /// Waits until these apps and no others are online at these ports, as they are to be.
@@ -112,4 +121,46 @@ fn who_connects_to_a_stopped_app_is_refused_and_does_not_wait_in_vain() {
     let output = chatctl(folder, &["reload"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("some seconds after `chatctl stop`"), "{}", stderr(&output));
+}
+
+#[test]
+fn an_app_on_any_port_is_asked_where_it_really_is_and_stays_there() {
+    let toml = |port: u16, more: &str| {
+        let keys = format!("probe_interval = \"100ms\"\nmin_uptime = \"100ms\"\n{more}");
+        format!(
+            "state_dir = \"state\"\n[[app]]\nname = \"chatting\"\nlisten = \"127.0.0.1:{port}\"\n{keys}\n"
+        )
+    };
+    let mut supervisor = Supervisor::prepare("");
+    fs::write(supervisor.path("chat.toml"), toml(0, "")).unwrap();
+    supervisor = supervisor.launch();
+    let first = answered(&supervisor, |_| true);
+    let listen = first["listen"].as_str().unwrap().to_owned();
+    let address: SocketAddr = listen.parse().unwrap();
+    assert_ne!(address.port(), 0, "{first}");
+    let shown = String::from_utf8(chatctl(supervisor.dir.path(), &["status"]).stdout).unwrap();
+    assert!(shown.contains(&listen), "{shown}");
+    knocking(&[address], || {
+        let mut last = first["pid"].clone();
+        // Any port, and just this one, are the same to who has it.
+        for (n, port) in [0, address.port(), 0].into_iter().enumerate() {
+            fs::write(supervisor.path("chat.toml"), toml(port, &format!("probe_failures = {}", n + 1)))
+                .unwrap();
+            let reloaded = chatctl(supervisor.dir.path(), &["reload"]);
+            assert!(reloaded.status.success(), "{}", stderr(&reloaded));
+            let app = answered(&supervisor, |app| app["pid"] != last);
+            assert_eq!(
+                (&app["listen"], &app["restarts"]),
+                (&listen.as_str().into(), &(n + 1).into()),
+                "{app}"
+            );
+            last = app["pid"].clone();
+        }
+    });
+    signal(supervisor.pid(), "KILL");
+    supervisor.ended();
+    supervisor = supervisor.launch();
+    let adopted = answered(&supervisor, |_| true);
+    assert_eq!((&adopted["listen"], &adopted["restarts"]), (&listen.as_str().into(), &0.into()), "{adopted}");
+    assert!(handshake(address).unwrap().contains("\"sid\""));
 }
