@@ -3,7 +3,12 @@
 //! Ten thousand connections leave 160 MB behind, of which a few are still in use. Small things that live on are spread
 //! over all of it, so it does not shrink by itself. What is measured with other allocators stands in bench/MEMORY.md.
 //!
-//! Both calls are glibc's own. Other C libraries give memory back by themselves, or have no way to be asked.
+//! Both calls, and the tunable, are glibc's own. Other C libraries give memory back by themselves, or have no way to be asked.
+
+/// A variable for the environment of a server, which reads it as it starts: so it is for who starts it to say. Else
+/// every thread keeps up to seven freed blocks of each size for itself (glibc's manual, "Memory Allocation Tunables"),
+/// and one of them is enough to hold a page: without, of what stays after a crowd half goes back as well.
+pub(crate) const TUNABLES: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0");
 
 /// The free end of a heap that stays with the process. glibc begins with 128 KB, and takes twice the largest block that
 /// was ever freed: after a crowd 10 MB of each thread's heap; and [`give_back`] shortens only that of the first.

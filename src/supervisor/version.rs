@@ -5,12 +5,14 @@ use super::{keeper::Held, machine::Number};
 use crate::{
     config::{App, Config, Server},
     control::client,
+    heap,
     lock::lock,
     owner::Owner,
 };
 use anyhow::{Context, Result};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::{
+    env,
     fs::File,
     io::Write,
     net::SocketAddr,
@@ -181,6 +183,11 @@ impl Version {
         command.arg0("chatctl").arg("serve").arg(&self.app.name).arg("--config-on-stdin");
         if let Some(path) = &self.config {
             command.arg("--config").arg(path);
+        }
+        let (tunables, ours) = heap::TUNABLES;
+        // Who has set some of their own, here or in `env`, knows better.
+        if env::var_os(tunables).is_none() {
+            command.env(tunables, ours);
         }
         command.stdin(self.text()?);
         Ok(command)

@@ -123,6 +123,13 @@ impl Supervisor {
         u32::try_from(self.app().unwrap()["pid"].as_u64().unwrap()).unwrap()
     }
 
+    /// What the child of this app, by its place in chat.toml, was started with in its environment.
+    pub(crate) fn variable(&self, app: usize, name: &str) -> Option<String> {
+        let pid = self.status().unwrap()["apps"][app]["pid"].as_u64().unwrap();
+        let environ = String::from_utf8(fs::read(format!("/proc/{pid}/environ")).unwrap()).unwrap();
+        environ.split('\0').find_map(|set| set.strip_prefix(name)?.strip_prefix('=').map(str::to_owned))
+    }
+
     /// Waits until the app has been started again so often and is online, and gives its status.
     pub(crate) fn restarted(&self, times: u64) -> serde_json::Value {
         until("a restart", || {

@@ -40,7 +40,7 @@ fn start(supervisor: &mut Supervisor, environment: &[(&str, &str)]) -> Heard {
     let heard = Heard::at(&path);
     let mut command = Command::new(env!("CARGO_BIN_EXE_chatctl"));
     command.arg("supervise").current_dir(supervisor.dir.path()).env("NOTIFY_SOCKET", &path);
-    command.envs(environment.iter().copied()).stdin(Stdio::null());
+    command.env_remove("GLIBC_TUNABLES").envs(environment.iter().copied()).stdin(Stdio::null());
     let errors =
         fs::File::options().create(true).append(true).open(supervisor.path("supervisor.log")).unwrap();
     supervisor.process = Some(command.stderr(errors).spawn().unwrap());
@@ -97,8 +97,7 @@ fn the_watchdog_hears_it_only_while_it_lives() {
     }
     // Its child has another supervisor: it is not asked for signs of life.
     until("the app", || (supervisor.app()?["state"] == "online").then_some(()));
-    let environ = fs::read(format!("/proc/{}/environ", supervisor.child())).unwrap();
-    assert!(!String::from_utf8_lossy(&environ).contains("WATCHDOG_USEC"));
+    assert_eq!(supervisor.variable(0, "WATCHDOG_USEC"), None);
     signal(supervisor.pid(), "STOP");
     heard.0.set_nonblocking(true).unwrap();
     let stopped = || fs::read_to_string(format!("/proc/{}/stat", supervisor.pid())).unwrap().contains(") T ");
@@ -110,6 +109,26 @@ fn the_watchdog_hears_it_only_while_it_lives() {
     signal(supervisor.pid(), "CONT");
     heard.0.set_read_timeout(Some(DEADLINE)).unwrap();
     heard.next(|line| line == "WATCHDOG=1");
+}
+
+#[test]
+fn a_server_is_told_how_to_keep_its_heap_unless_somebody_else_has_said_it() {
+    let app = |name: &str, keys: &str| format!("[[app]]\nname = \"{name}\"\n{keys}\n");
+    let toml = [
+        app("plain", "listen = \"127.0.0.1:0\""),
+        app("own", "listen = \"127.0.0.1:0\"\nenv = { GLIBC_TUNABLES = \"glibc.malloc.arena_max=2\" }"),
+        app("other", "command = [\"sleep\", \"600\"]"),
+    ];
+    let told = |environment: &[(&str, &str)]| {
+        let mut supervisor = Supervisor::prepare("");
+        fs::write(supervisor.path("chat.toml"), format!("state_dir = \"state\"\n{}", toml.concat())).unwrap();
+        let heard = start(&mut supervisor, environment);
+        heard.next(|line| line == "READY=1");
+        [0, 1, 2].map(|app| supervisor.variable(app, "GLIBC_TUNABLES").unwrap_or_default())
+    };
+    assert_eq!(told(&[]), ["glibc.malloc.tcache_count=0", "glibc.malloc.arena_max=2", ""]);
+    let theirs = "glibc.malloc.check=0";
+    assert_eq!(told(&[("GLIBC_TUNABLES", theirs)]), [theirs, "glibc.malloc.arena_max=2", theirs]);
 }
 
 /// Starts it as systemd does, with these sockets from descriptor 3 on.
