@@ -1,6 +1,9 @@
 //! The journal on a real disk, well and ill.
 
-use super::{checkpoints::checkpoint, *};
+use super::{
+    checkpoints::{Depth, checkpoint},
+    *,
+};
 use crate::chat::Standing;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -59,7 +62,7 @@ fn filled(path: &Path) -> Kept {
     journal.keep(7, None, &record()).unwrap();
     journal.commit(Instant::now()).unwrap();
     // Into the file itself, where the tests look for it.
-    checkpoint(&journal.db, true).unwrap();
+    checkpoint(&journal.db, Depth::Truncate).unwrap();
     journal.kept()
 }
 
@@ -196,7 +199,7 @@ fn full(path: &Path) -> Vec<u8> {
         journal.keep(member, (member % 2 == 0).then_some(Duration::ZERO), &record()).unwrap();
     }
     journal.commit(Instant::now()).unwrap();
-    checkpoint(&journal.db, true).unwrap();
+    checkpoint(&journal.db, Depth::Truncate).unwrap();
     drop(journal);
     std::fs::read(path).unwrap()
 }
@@ -315,6 +318,62 @@ fn words_do_not_outlive_the_window_by_much_while_others_talk() {
         let content = std::fs::read(file.path()).unwrap();
         assert!(!content.windows(12).any(|bytes| bytes == b"secret words"), "{file:?}");
     }
+}
+
+/// How many descriptors of this process lead there.
+fn descriptors(path: &Path) -> usize {
+    let open =
+        std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|entry| entry.ok()?.path().read_link().ok());
+    open.filter(|to| to == path).count()
+}
+
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn who_reads_the_file_from_outside_does_not_hold_up_the_chat() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chat.sqlite");
+    let mut journal = open(&path);
+    let say = |id, journal: &mut Journal| {
+        let begun = Instant::now();
+        journal.append(id, &scope_of_room("r"), "chatting", &text("x")).unwrap();
+        journal.commit(Instant::now()).unwrap();
+        begun.elapsed()
+    };
+    say(1, &mut journal);
+    let backup = Connection::open(&path).unwrap();
+    backup.execute_batch("BEGIN; SELECT count(*) FROM log").unwrap();
+    say(2, &mut journal);
+    journal.checkpoints.truncate();
+    let (begun, mut id, mut slowest) = (Instant::now(), 2, Duration::ZERO);
+    while begun.elapsed() < Duration::from_millis(300) {
+        id += 1;
+        slowest = slowest.max(say(id, &mut journal));
+    }
+    // SQLite's own patience is 5 s.
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+}
+
+#[test]
+fn who_lets_go_of_it_leaves_the_write_ahead_log_to_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().canonicalize().unwrap().join("chat.sqlite");
+    let mut journal = open(&path);
+    journal.append(1, &scope_of_room("r"), "chatting", &text("x")).unwrap();
+    journal.commit(Instant::now()).unwrap();
+    journal.checkpoints.ask();
+    wait_for("the checkpoints to have it open", || descriptors(&path) > 1);
+    journal.let_go();
+    wait_for("all to have let go", || descriptors(&path) == 0);
+    // To copy it into the file, and to remove it, would make the next process wait for the disk.
+    assert!(std::fs::metadata(path.with_extension("sqlite-wal")).unwrap().len() > 0);
+    assert_eq!(said(&open(&path), "r"), [1]);
 }
 
 #[test]
