@@ -13,6 +13,7 @@ mod checkpoints;
 mod clock;
 mod codec;
 mod file;
+mod floors;
 mod history;
 mod index;
 mod meta;
@@ -29,13 +30,13 @@ use checkpoints::Checkpoints;
 use clock::Moment;
 use codec::{checksum, pack, signed, unpack, unsigned};
 use file::{database, is_of_the_disk, touch};
+use floors::Floors;
 use index::Index;
 use meta::Meta;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::{
-    collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashSet, VecDeque},
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -45,8 +46,6 @@ const ROW: usize = 96;
 const BITE: std::ops::RangeInclusive<usize> = 64..=2048;
 /// How exactly it is known when something was written.
 const MARK_EVERY: Duration = Duration::from_secs(1);
-/// Below so many floors nobody asks which are still needed.
-const MANY_FLOORS: usize = 1024;
 /// Between two checkpoints, and two signs of life.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -128,10 +127,7 @@ pub(super) struct Journal {
     /// The lives before this one.
     before: Vec<Life>,
     index: Index,
-    /// The highest id that each scope has lost: who knows less than this of one cannot be told all it missed.
-    floors: HashMap<Arc<str>, u64>,
-    /// So many floors are worth a look at which are still needed.
-    many_floors: usize,
+    floors: Floors,
     bounds: Bounds,
     appended: usize,
     /// Which ids had been written by when; oldest first.
@@ -141,6 +137,7 @@ pub(super) struct Journal {
     alive: Instant,
     /// Since when something lies in the write-ahead log.
     unscrubbed: Option<Instant>,
+    history: history::Due,
 }
 
 impl Journal {
@@ -178,7 +175,7 @@ impl Journal {
         let (db, existed) = database(path, &Meta::afresh(begin.epoch, begin.last))?;
         let mut meta = Meta::read(&db)?;
         let mut before = meta::lives(&db)?;
-        let floors = floors(&db)?;
+        let floors = Floors::read(&db, now)?;
         let index = read_index(&db, meta.pruned)?;
         let alive = Moment::now();
         // What is there was written before the last sign of life, or soon after it.
@@ -188,7 +185,7 @@ impl Journal {
         // Nothing can point beyond the last row: the end of the log would be missing.
         let ends =
             before.iter().map(|life| life.last).chain(sessions.iter().map(|kept| kept.record.newest()));
-        let newest = ends.chain(floors.values().copied()).chain([meta.gap]).max().unwrap_or(0);
+        let newest = ends.chain([floors.highest(), meta.gap]).max().unwrap_or(0);
         if newest > index.last() {
             return Err(rotten(signed(newest)));
         }
@@ -209,7 +206,6 @@ impl Journal {
             before,
             index,
             floors,
-            many_floors: MANY_FLOORS,
             bounds,
             appended: 0,
             marks,
@@ -217,6 +213,7 @@ impl Journal {
             checkpointed: now,
             alive: now,
             unscrubbed: Some(now),
+            history: history::Due::default(),
         };
         Ok((journal, sessions))
     }
@@ -268,24 +265,18 @@ impl Journal {
 
     /// The highest id of the scope that is no longer there.
     pub(super) fn floor(&self, scope: &str) -> u64 {
-        self.floors.get(scope).copied().unwrap_or(0)
+        self.floors.get(scope)
     }
 
     /// Whether it is time to say by [`Journal::keep_floors`] which scopes still matter.
-    pub(super) fn has_many_floors(&self) -> bool {
-        self.floors.len() > self.many_floors
+    pub(super) fn has_many_floors(&self, now: Instant) -> bool {
+        self.floors.are_many(now, self.bounds.window)
     }
 
     /// Forgets the floors of all other scopes.
-    pub(super) fn keep_floors(&mut self, needed: &HashSet<String>) -> Result<()> {
+    pub(super) fn keep_floors(&mut self, needed: &HashSet<String>, now: Instant) -> Result<()> {
         self.begin()?;
-        let mut statement = self.db.prepare_cached("DELETE FROM floor WHERE scope=?")?;
-        for scope in self.floors.keys().filter(|scope| !needed.contains(&***scope)) {
-            statement.execute([&**scope])?;
-        }
-        self.floors.retain(|scope, _| needed.contains(&**scope));
-        self.many_floors = MANY_FLOORS.max(2 * self.floors.len());
-        Ok(())
+        self.floors.keep(&self.db, needed, now)
     }
 
     /// The events of these scopes, of each above an id of its own, none above `to`, oldest first: as many as `limits`
@@ -346,7 +337,7 @@ impl Journal {
 
     /// When something has to be done without anybody's asking.
     pub(super) fn next_due(&self) -> Instant {
-        if self.is_over() {
+        if self.is_over() || self.history.is_now() {
             return self.alive; // now
         }
         let marked = self.marks.front().map(|(at, _)| *at + self.bounds.window);
@@ -395,31 +386,11 @@ impl Journal {
             return Ok(false);
         }
         self.begin()?;
-        let mut statement = self.db.prepare_cached("INSERT OR REPLACE INTO floor VALUES(?,?,?)")?;
-        for (scope, id) in floors {
-            statement.execute(params![&*scope, signed(id), of_floor(&scope, id)])?;
-            self.floors.insert(scope, id);
-        }
+        self.floors.raise(&self.db, floors)?;
         self.meta.pruned = self.index.pruned();
         self.db.prepare_cached("DELETE FROM log WHERE id<=?")?.execute([signed(self.meta.pruned)])?;
         Ok(true)
     }
-}
-
-fn floors(db: &Connection) -> Result<HashMap<Arc<str>, u64>> {
-    let mut statement = db.prepare("SELECT scope, id, crc FROM floor")?;
-    let rows = statement.query_map([], |row| {
-        Ok((row.get::<_, Arc<str>>(0)?, unsigned(row.get(1)?), row.get::<_, u32>(2)?))
-    })?;
-    let mut floors = HashMap::new();
-    for row in rows {
-        let (scope, id, crc) = row?;
-        if of_floor(&scope, id) != crc {
-            return Err(rotten(signed(id)));
-        }
-        floors.insert(scope, id);
-    }
-    Ok(floors)
 }
 
 /// Sees that the log has no hole.
@@ -444,10 +415,6 @@ fn of_head(id: u64, scope: &str, size: u32) -> u32 {
 
 fn of_row(id: u64, event: &str, json: &str, blob: Option<&[u8]>) -> u32 {
     checksum(&[&id.to_le_bytes(), event.as_bytes(), json.as_bytes(), blob.unwrap_or_default()])
-}
-
-fn of_floor(scope: &str, id: u64) -> u32 {
-    checksum(&[scope.as_bytes(), &id.to_le_bytes()])
 }
 
 #[cfg(test)]

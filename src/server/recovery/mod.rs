@@ -342,11 +342,11 @@ impl Recovery {
 
     /// What a newcomer gets of what was said before, where that is wanted.
     pub(super) fn remembered(&mut self, room: &RoomId) -> Option<Body> {
-        if self.history.messages == 0 {
+        let config::History { messages: limit, keep } = self.history;
+        if limit == 0 {
             return None;
         }
-        let keep = self.history.keep;
-        let messages = self.with_journal(|journal| journal.remembered(room, keep))?;
+        let messages = self.with_journal(|journal| journal.remembered(room, keep, limit))?;
         (!messages.is_empty()).then(|| Body::history(room, &messages))
     }
 

@@ -84,6 +84,29 @@ fn the_next_server_takes_up_where_the_last_one_died() {
 }
 
 #[test]
+fn what_newcomers_were_told_goes_when_they_are_told_nothing_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chat.sqlite");
+    let with = |messages| {
+        let mut config = config::Config::from_text(config::DEFAULT, None).unwrap();
+        config.server.history.messages = messages;
+        Recovery::open(&config.server, &path, None, &HashMap::new()).unwrap().0
+    };
+    let mut recovery = with(3);
+    recovery.remember(&"r".into(), 1, &Body::refusal("said", "before"));
+    recovery.commit(Instant::now());
+    assert!(recovery.remembered(&"r".into()).is_some());
+    for (messages, is_kept) in [(3, true), (0, false), (3, false)] {
+        drop(recovery);
+        recovery = with(messages);
+        let later = Instant::now() + Duration::from_secs(11);
+        recovery.tick(later);
+        recovery.commit(later);
+        assert_eq!(recovery.remembered(&"r".into()).is_some(), is_kept);
+    }
+}
+
+#[test]
 fn the_journal_is_held_also_while_it_does_not_work() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("chat.sqlite");

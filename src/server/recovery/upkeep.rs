@@ -88,17 +88,17 @@ impl Recovery {
         if self.trouble.as_ref().is_some_and(|(_, retry)| *retry <= now) {
             self.retry(now);
         }
-        if self.journal.as_ref().is_some_and(Journal::has_many_floors) {
+        if self.journal.as_ref().is_some_and(|journal| journal.has_many_floors(now)) {
             let rooms = |(member, session): (MemberId, &Session)| {
                 let rooms = session.rooms().into_iter().map(|(room, _)| scope_of_room(&room));
                 rooms.chain([scope_of_member(member)]).collect::<Vec<_>>()
             };
             let needed = self.sessions.iter().flat_map(rooms).collect();
-            self.with_journal(|journal| journal.keep_floors(&needed));
+            self.with_journal(|journal| journal.keep_floors(&needed, now));
         }
-        let keep = self.history.keep;
-        if self.history.messages > 0 && self.journal.as_ref().is_some_and(|journal| journal.next_due() <= now)
-        {
+        // Where none is wanted any more, what was kept before goes as well.
+        let keep = (self.history.messages > 0).then_some(self.history.keep);
+        if self.journal.as_ref().is_some_and(|journal| journal.next_due() <= now) {
             self.with_journal(|journal| journal.forget_history(keep));
         }
     }

@@ -166,7 +166,7 @@ fn all_or_nothing(dir: &Path, whole: &[u8], harm: impl Fn(&mut Vec<u8>)) -> std:
         }
     }
     // Newcomers may be told less, but nothing else.
-    let told = journal.remembered("0", Duration::from_hours(24)).unwrap_or_default();
+    let told = journal.remembered("0", Duration::from_hours(24), 10).unwrap_or_default();
     if told.iter().any(|told| (1..=3).all(|id| told.get() != message(id).parts().0)) {
         return Err("the history".into());
     }
@@ -419,7 +419,7 @@ fn it_stays_in_its_bounds_and_knows_what_it_no_longer_has() {
     assert_eq!(journal.floor(&scope_of_room("loud")), 900);
     assert_eq!(journal.floor(&scope_of_room("quiet")), 1, "nothing of it after 1 is missing");
     assert_eq!(journal.floor(&scope_of_room("unheard of")), 0);
-    journal.keep_floors(&HashSet::from([scope_of_room("loud")])).unwrap();
+    journal.keep_floors(&HashSet::from([scope_of_room("loud")]), now).unwrap();
     assert_eq!(journal.floor(&scope_of_room("quiet")), 0);
 
     let bounds = Bounds { bytes: 1 << 16, ..BOUNDS };
@@ -465,8 +465,76 @@ fn newcomers_get_the_last_messages_of_a_room() {
     journal.commit(Instant::now()).unwrap();
     let day = Duration::from_hours(24);
     let texts = |room| {
-        journal.remembered(room, day).unwrap().iter().map(|raw| raw.get().to_owned()).collect::<Vec<_>>()
+        journal.remembered(room, day, 3).unwrap().iter().map(|raw| raw.get().to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(texts("r"), [r#"{"msg":"8"}"#, r#"{"msg":"9"}"#, r#"{"msg":"10"}"#]);
     assert_eq!(texts("other"), [""; 0]);
+    assert_eq!(journal.remembered("r", day, 1).unwrap().len(), 1, "fewer are wanted now");
+}
+
+/// How many messages are kept for newcomers.
+fn remembered(journal: &Journal) -> i64 {
+    journal.db.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn what_newcomers_are_told_no_more_is_forgotten_bite_by_bite() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = open(&dir.path().join("chat.sqlite"));
+    for id in 1..=1000 {
+        journal.remember(&format!("r{}", id % 300), id, &text("x"), 10).unwrap();
+    }
+    journal.forget_history(Some(Duration::from_hours(1))).unwrap();
+    journal.commit(Instant::now()).unwrap();
+    assert_eq!(remembered(&journal), 1000);
+    assert!(journal.next_due() > Instant::now());
+    let mut before = 1000;
+    while journal.forget_history(None).is_ok() && journal.next_due() <= Instant::now() {
+        let now = remembered(&journal);
+        assert!((1..=256).contains(&(before - now)), "{before} {now}");
+        before = now;
+    }
+    assert_eq!(remembered(&journal), 0);
+}
+
+#[test]
+fn what_newcomers_are_told_of_all_rooms_is_bounded() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chat.sqlite");
+    let (mut journal, _) = open_with(&path, Bounds { bytes: 1 << 20, ..BOUNDS });
+    let long = text(&"x".repeat(1 << 20));
+    for id in 1..=50 {
+        journal.remember(&format!("r{id}"), id, &long, 10).unwrap();
+        while journal.next_due() <= Instant::now() {
+            journal.forget_history(Some(Duration::from_hours(1))).unwrap();
+        }
+        journal.commit(Instant::now()).unwrap();
+    }
+    let kept = remembered(&journal);
+    assert!((1..40).contains(&kept), "{kept}");
+    assert_eq!(journal.remembered("r50", Duration::from_hours(1), 10).unwrap().len(), 1);
+}
+
+#[test]
+fn the_floors_of_a_crowd_do_not_stay_when_it_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = open_with(&dir.path().join("chat.sqlite"), Bounds { messages: 10, ..BOUNDS });
+    let (mut now, mut id) = (Instant::now(), 0);
+    let rooms: Vec<String> = (0..3000).map(|n| scope_of_room(&n.to_string())).collect();
+    for room in &rooms {
+        id += 1;
+        journal.append(id, room, "chatting", &text("x")).unwrap();
+        journal.commit(now).unwrap();
+    }
+    assert!(journal.has_many_floors(now));
+    journal.keep_floors(&rooms.iter().cloned().collect(), now).unwrap();
+    assert_eq!(journal.floor(&rooms[0]), 1, "somebody is in there");
+    assert!(!journal.has_many_floors(now), "all are needed");
+    now += BOUNDS.window + Duration::from_secs(1);
+    assert!(journal.has_many_floors(now), "somebody may have left");
+    journal.keep_floors(&HashSet::from([rooms[7].clone()]), now).unwrap();
+    let (count, capacity) = journal.floors.size();
+    assert_eq!((count, journal.floor(&rooms[7])), (1, 8));
+    assert!(capacity < 100, "{capacity}");
+    journal.commit(now).unwrap();
 }
