@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Init) -> Result<ExitCode, Failure> {
         Some(from) => {
             let cannot = |error| Failure::failed(format_args!("where am I? {error}"));
             let (from, to) = (absolute(from).map_err(cannot)?, absolute(&args.file).map_err(cannot)?);
-            let place = Place { from: &from, to: &to, env: args.env.as_deref(), look: &look };
+            let place = Place { from: &from, to: &to, env: args.env.as_deref(), look: &look, read: &read };
             let migrated = migrate::migrate(&place)?;
             write(&args.file, &migrated.text, args.force)?;
             format!("wrote {file}: {}", outcome(&migrated, args))
@@ -45,6 +45,12 @@ fn look(path: &Path) -> Found {
         Ok(_) if begin == MACHINE_CODE => Found::Binary,
         Ok(_) => Found::Text,
     }
+}
+
+fn read(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(migrate::LONGEST).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 /// For people: what became of the pm2 file, and what is left to do.

@@ -29,8 +29,8 @@ const ALIASES: [(&str, &str); 18] = [
 /// The name under which a key is known here: pm2 takes `maxMemoryRestart` as well.
 pub(super) fn canonical(key: &str) -> String {
     let mut snake = String::new();
-    // Names of variables' blocks are people's own: env_productionEU.
-    if key.starts_with("env_") {
+    // Names of variables' blocks are people's own: env_productionEU. And one in capitals is no key of pm2's.
+    if key.starts_with("env_") || !key.contains(|c: char| c.is_ascii_lowercase()) {
         return key.to_owned();
     }
     for c in key.chars() {
@@ -94,7 +94,6 @@ pub(super) fn fate(key: &str, value: &Value, is_chat: bool) -> Option<Fate> {
             _ if off || value.as_whole() == Some(0) => Fate::Nothing,
             _ => wrong(value, "a schedule"),
         }),
-        "ignore_watch" => Some(Fate::Key("ignore_watch", Toml::Texts(ignored(value)))),
         "wait_ready" if off || is_chat => Some(Fate::Nothing),
         "wait_ready" => lost(
             "pm2 waits for process.send('ready'), chatctl for READY=1 as sd_notify(3) says it; until the program does \
@@ -201,15 +200,9 @@ pub(super) fn texts(value: &Value) -> Option<Vec<String>> {
     }
 }
 
-/// pm2 takes a plain name for a file or for a folder with all below.
-fn ignored(value: &Value) -> Vec<String> {
-    let names = texts(value).unwrap_or_default();
-    names
-        .iter()
-        .flat_map(|name| {
-            let name = name.trim_start_matches("./").trim_end_matches('/');
-            let below = (!name.contains(['*', '?', '[', '\\'])).then(|| format!("{name}/**"));
-            std::iter::once(name.to_owned()).chain(below)
-        })
-        .collect()
+/// What pm2 ignores by this name, as globs: a plain one is a file, or a folder with all below.
+pub(super) fn below(name: &str) -> impl Iterator<Item = String> {
+    let name = name.trim_start_matches("./").trim_end_matches('/');
+    let below = (!name.contains(['*', '?', '[', '\\'])).then(|| format!("{name}/**"));
+    std::iter::once(name.to_owned()).chain(below)
 }

@@ -1,5 +1,6 @@
-//! Moving in from pm2: its ecosystem file becomes a chat.toml. Nothing of it is executed: what stands there is read as
-//! far as it can be known without running it, and of the rest it is said in which line it stands.
+//! Moving in from pm2: its ecosystem file becomes a chat.toml. Nothing of it is executed: what stands there, and in JSON
+//! files that it names, is read as far as it can be known without running it, and of the rest it is said in which line
+//! it stands.
 //!
 //! ```text
 //! .js .cjs .mjs .json -> js --+
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 use value::{Value, What};
 
 /// Longer than any ecosystem file that people wrote.
-const LONGEST: u64 = 1 << 20;
+pub(crate) const LONGEST: u64 = 1 << 20;
 
 /// One thing that was not carried over, or not as it stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,8 @@ pub(crate) struct Place<'a> {
     pub(crate) env: Option<&'a str>,
     /// What lies at a path.
     pub(crate) look: &'a dyn Fn(&Path) -> Found,
+    /// The text of another file, such as package.json.
+    pub(crate) read: &'a dyn Fn(&Path) -> Option<String>,
 }
 
 impl Place<'_> {
@@ -116,8 +119,8 @@ pub(crate) fn made_of(text: &str, place: &Place<'_>) -> Result<Migrated, Failure
     let name = place.from.display();
     let extension = place.from.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     let read = match extension {
-        "js" | "cjs" | "mjs" => js::script(text, place.from),
-        "json" => js::json(text, place.from),
+        "js" | "cjs" | "mjs" => js::script(text, place),
+        "json" => js::json(text, place),
         "yaml" | "yml" => yaml::read(text),
         _ => {
             return Err(Failure::usage(format_args!("{name} is no pm2 file"))

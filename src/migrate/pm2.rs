@@ -2,7 +2,7 @@
 
 use super::{
     Found, Note, Place, Read, Value, What,
-    keys::{Fate, Toml, canonical, fate, texts},
+    keys::{Fate, Toml, below, canonical, fate, texts},
     short,
     value::put,
 };
@@ -136,12 +136,7 @@ pub(super) fn plan(read: Read, place: &Place<'_>) -> Plan {
 
 fn app(value: &Value, place: &Place<'_>) -> Result<App, Note> {
     let What::Table(table) = &value.what else {
-        let why = if let What::Unread(why) = &value.what {
-            why.clone()
-        } else {
-            format!("{} is no app", value.shown())
-        };
-        return Err(Note::new(value.line, "an app", why));
+        return Err(Note::new(value.line, "an app", value.is_no("app")));
     };
     let mut keys: Vec<(String, Value)> = Vec::new();
     table.iter().for_each(|(key, value)| put(&mut keys, canonical(key), value.clone()));
@@ -157,6 +152,8 @@ fn app(value: &Value, place: &Place<'_>) -> Result<App, Note> {
     };
     let stem = Path::new(&script).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let wanted = text("name").or(stem).unwrap_or_default();
+    let file = Path::new(&script).file_name().and_then(|file| file.to_str());
+    let chat = CHATS.iter().find(|(worker, ..)| Some(*worker) == file);
     let mut app = App {
         name: name(&wanted),
         line: value.line,
@@ -166,12 +163,15 @@ fn app(value: &Value, place: &Place<'_>) -> Result<App, Note> {
         notes: Vec::new(),
         lines: keys.iter().map(|(key, value)| (key.clone(), value.line)).collect(),
     };
+    if let Some(given) = get("name").filter(|given| given.as_text().is_none() && given.what != What::Nothing)
+    {
+        let why = format!("{}: it is named after its script", given.is_no("text"));
+        app.note(given.line, "name", why);
+    }
     if app.name != wanted {
         app.note(app.line_of("name"), "name", format!("{wanted:?} became {}", app.name));
     }
-    variables(&mut app, &keys, place);
-    let file = Path::new(&script).file_name().and_then(|file| file.to_str());
-    let chat = CHATS.iter().find(|(worker, ..)| Some(*worker) == file);
+    variables(&mut app, &keys, chat.is_some(), place);
     match chat {
         Some((_, profile, port)) => self::chat(&mut app, &keys, *profile, *port),
         None => program(&mut app, &keys, &script, place),
@@ -213,6 +213,9 @@ fn plain(app: &mut App, key: &str, value: &Value, is_chat: bool) {
     if let What::Unread(why) = &value.what {
         return app.note(value.line, key, why.clone());
     }
+    if key == "ignore_watch" {
+        return ignored(app, value);
+    }
     match fate(key, value, is_chat) {
         Some(Fate::Key(name, toml)) => app.keys.push((name, toml)),
         Some(Fate::Nothing) => {}
@@ -221,12 +224,26 @@ fn plain(app: &mut App, key: &str, value: &Value, is_chat: bool) {
     }
 }
 
+/// pm2 takes a plain name for a file or for a folder with all below; and patterns of JavaScript, which chatctl does not.
+fn ignored(app: &mut App, value: &Value) {
+    let one = std::slice::from_ref(value);
+    let mut globs = Vec::new();
+    for name in if let What::List(list) = &value.what { list } else { one } {
+        match name.as_text() {
+            Some(name) => globs.extend(below(&name)),
+            None if name.what == What::Nothing => {}
+            None => app.note(name.line, "ignore_watch", format!("one is missing: {}", name.is_no("glob"))),
+        }
+    }
+    app.keys.push(("ignore_watch", Toml::Texts(globs)));
+}
+
 /// One of the replaced chat servers: chatctl is that itself.
 fn chat(app: &mut App, keys: &[(String, Value)], profile: Profile, port: u16) {
-    let mut listen = u64::from(port);
+    let mut listen = port;
     if let Some(Variable { text, line, .. }) = app.take("PORT") {
-        match text.parse() {
-            Ok(own) if own != listen => {
+        match text.trim().parse::<u16>() {
+            Ok(own @ 1..) if own != listen => {
                 listen = own;
                 app.note(
                     line,
@@ -234,8 +251,8 @@ fn chat(app: &mut App, keys: &[(String, Value)], profile: Profile, port: u16) {
                     format!("became listen; the replaced server's own port was {port}"),
                 );
             }
-            Ok(_) => {}
-            Err(_) => {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => {
                 app.note(line, "env.PORT", format!("{text:?} is no port; the server listens on {port}"))
             }
         }
@@ -248,12 +265,11 @@ fn chat(app: &mut App, keys: &[(String, Value)], profile: Profile, port: u16) {
     for (key, value) in keys {
         let why = match key.as_str() {
             "args" | "node_args" => "the server is chatctl itself, which takes neither",
-            "exec_interpreter" if named(value).is_some_and(|own| own != "node") => {
+            "exec_interpreter" if named(app, key, value).is_some_and(|own| own != "node") => {
                 "the server is chatctl itself: there is no script to interpret"
             }
-            "uid" | "gid" => {
-                let name = if key == "uid" { "user" } else { "group" };
-                app.keys.extend(named(value).map(|owner| (name, Toml::Text(owner))));
+            "watch" if value.is_true().is_none() => {
+                app.note(value.line, "watch", value.is_no("path"));
                 continue;
             }
             "watch" if value.is_true() == Some(true) => {
@@ -274,25 +290,53 @@ fn chat(app: &mut App, keys: &[(String, Value)], profile: Profile, port: u16) {
     app.is = format!("chat server, profile {}, port {listen}", profile.as_str());
     app.keys.insert(0, ("profile", Toml::Text(profile.as_str().to_owned())));
     app.keys.insert(1, ("listen", Toml::Text(format!("0.0.0.0:{listen}"))));
+    owner(app, keys);
+}
+
+/// Who it runs as.
+fn owner(app: &mut App, keys: &[(String, Value)]) {
+    for (key, value) in keys {
+        let name = match key.as_str() {
+            "uid" => "user",
+            "gid" => "group",
+            _ => continue,
+        };
+        match named(app, key, value) {
+            Some(owner) => app.keys.push((name, Toml::Text(owner))),
+            None if matches!(value.what, What::Nothing | What::Text(_)) => {}
+            None => {
+                app.note(value.line, key, format!("it runs as the supervisor does, until `{name}` is set"))
+            }
+        }
+    }
 }
 
 /// A text that names something: an empty one is for pm2 as none at all.
-fn named(value: &Value) -> Option<String> {
-    value.as_text().filter(|text| !text.trim().is_empty())
+fn named(app: &mut App, key: &str, value: &Value) -> Option<String> {
+    let text = value.as_text();
+    if text.is_none() && value.what != What::Nothing {
+        app.note(value.line, key, value.is_no("text"));
+    }
+    text.filter(|text| !text.trim().is_empty())
 }
 
 /// Any other script: a program of its own.
 fn program(app: &mut App, keys: &[(String, Value)], script: &str, place: &Place<'_>) {
     let get = |key: &str| keys.iter().find(|(name, _)| name == key).map(|(_, value)| value);
-    let base = get("cwd").and_then(Value::as_text);
-    if let Some((What::Unread(why), line)) = get("cwd").map(|cwd| (&cwd.what, cwd.line)) {
-        app.note(line, "cwd", why.clone());
-    }
+    let base = get("cwd").and_then(|cwd| named(app, "cwd", cwd));
     let cwd = place.path(base.as_deref().unwrap_or("."), place.folder());
     let folder = place.folder().join(base.as_deref().unwrap_or("."));
     let mut argv = Vec::new();
-    let interpreter = get("exec_interpreter").and_then(named);
+    let interpreter = get("exec_interpreter").and_then(|own| named(app, "exec_interpreter", own));
+    if interpreter.as_deref().is_some_and(|own| own.starts_with("node@")) {
+        let why = "pm2 finds this version by nvm; write the path of its node into `command`";
+        app.note(app.line_of("exec_interpreter"), "exec_interpreter", why);
+    }
     let is_path = script.contains('/') || (place.look)(&folder.join(script)) != Found::Nothing;
+    if script == "serve" && !is_path {
+        let why = "pm2 serves files itself by this name; here it is a program of its own (npm i -g serve), or your web server";
+        app.note(app.line_of("script"), "script", why);
+    }
     if script.contains(char::is_whitespace) && !is_path {
         argv.extend(["sh", "-c", script].map(str::to_owned));
     } else {
@@ -315,11 +359,7 @@ fn program(app: &mut App, keys: &[(String, Value)], script: &str, place: &Place<
     if cwd != "." {
         app.keys.insert(1, ("cwd", Toml::Text(cwd.clone())));
     }
-    for (key, name) in [("uid", "user"), ("gid", "group")] {
-        if let Some(owner) = get(key).and_then(named) {
-            app.keys.push((name, Toml::Text(owner)));
-        }
-    }
+    owner(app, keys);
     match get("watch").map(|watch| (watch, texts(watch))) {
         // pm2 watches the folder it runs in.
         Some((Value { what: What::Flag(true), .. }, _)) => app.keys.push(("watch", Toml::Texts(vec![cwd]))),
@@ -328,9 +368,7 @@ fn program(app: &mut App, keys: &[(String, Value)], script: &str, place: &Place<
             let paths = paths.iter().map(|path| place.path(path, &folder)).collect();
             app.keys.push(("watch", Toml::Texts(paths)));
         }
-        Some((watch, None)) => {
-            app.note(watch.line, "watch", format!("{} is no list of paths", watch.shown()))
-        }
+        Some((watch, None)) => app.note(watch.line, "watch", watch.is_no("list of paths")),
     }
 }
 
@@ -352,9 +390,7 @@ fn words(app: &mut App, value: Option<&Value>, key: &str) -> Vec<String> {
         What::Nothing => Some(Vec::new()),
         What::List(list) => {
             for unread in list.iter().filter(|word| word.as_text().is_none()) {
-                let why =
-                    if let What::Unread(why) = &unread.what { why.clone() } else { "is no text".to_owned() };
-                app.note(unread.line, key, format!("one is missing: {why}"));
+                app.note(unread.line, key, format!("one is missing: {}", unread.is_no("text")));
             }
             Some(list.iter().filter_map(Value::as_text).collect())
         }
@@ -371,7 +407,7 @@ fn words(app: &mut App, value: Option<&Value>, key: &str) -> Vec<String> {
 }
 
 /// `env`, with the block that was asked for over it, and pm2's `port`.
-fn variables(app: &mut App, keys: &[(String, Value)], place: &Place<'_>) {
+fn variables(app: &mut App, keys: &[(String, Value)], is_chat: bool, place: &Place<'_>) {
     let over = place.env.map(|name| format!("env_{name}"));
     let mut env: Vec<(String, Value)> = Vec::new();
     let chosen = |key: &str| key == "env" || Some(key) == over.as_deref();
@@ -382,9 +418,8 @@ fn variables(app: &mut App, keys: &[(String, Value)], place: &Place<'_>) {
             What::Table(table) => {
                 table.iter().for_each(|(name, value)| put(&mut env, name.clone(), value.clone()))
             }
-            What::Unread(why) => app.note(block.line, key, why.clone()),
             What::Nothing => {}
-            _ => app.note(block.line, key, format!("{} is no table of variables", block.shown())),
+            _ => app.note(block.line, key, block.is_no("table of variables")),
         }
     }
     if let Some((_, port)) = keys.iter().find(|(key, _)| key == "port") {
@@ -395,11 +430,10 @@ fn variables(app: &mut App, keys: &[(String, Value)], place: &Place<'_>) {
             (Some(text), _) => app.env.push(Variable { name, text, line: value.line }),
             (None, What::Nothing) => {}
             (None, What::Unread(why)) => {
-                app.note(value.line, &format!("env.{name}"), format!("{why}: set it in `env`"))
+                let there = if is_chat && name == "PORT" { "listen" } else { "env" };
+                app.note(value.line, &format!("env.{name}"), format!("{why}: set it in `{there}`"))
             }
-            (None, _) => {
-                app.note(value.line, &format!("env.{name}"), format!("{} is no text", value.shown()))
-            }
+            (None, _) => app.note(value.line, &format!("env.{name}"), value.is_no("text")),
         }
     }
     for (key, block) in keys.iter().filter(|(key, _)| key.starts_with("env_") && !chosen(key)) {

@@ -9,13 +9,17 @@ fn place(from: &str) -> Place<'_> {
         to: Path::new("/srv/chat/chat.toml"),
         env: None,
         look: &|_| Found::Nothing,
+        read: &|path| {
+            let package = r#"{ "name": "@acme/chat", "config": { "port": 3100 } }"#;
+            path.ends_with("srv/chat/package.json").then(|| package.to_owned())
+        },
     }
 }
 
 /// What an expression comes to, as it is shown.
 fn comes_to(expression: &str) -> String {
     let text = format!("const port = 3000, base = {{ a: 1, b: [2] }};\nmodule.exports = {expression}");
-    let read = js::script(&text, Path::new("/srv/chat/e.js")).unwrap();
+    let read = js::script(&text, &place("/srv/chat/e.js")).unwrap();
     match read.value.what {
         What::Table(table) => table
             .iter()
@@ -55,6 +59,17 @@ fn expressions_whose_result_is_known_are_read() {
         ("() => 1", "?"),
         ("require('./other')", "?"),
         ("unknown.thing[0]", "?"),
+        ("require('./package.json').config.port + 1", "3101"),
+        ("require('./package.json').nothing", "?"),
+        ("require('./missing.json')", "?"),
+        ("require('package.json')", "?"),
+        ("parseInt('12.9')", "12"),
+        ("parseInt('12', 8)", "?"),
+        ("'1' == 1", "?"),
+        ("'1' === 1", "false"),
+        ("'1' !== '1'", "false"),
+        ("base === base", "?"),
+        ("null == undefined", "true"),
     ] {
         assert_eq!(comes_to(expression), result, "{expression}");
     }
@@ -72,6 +87,110 @@ fn what_cannot_be_read_is_said_with_its_line_and_the_rest_is_carried_over() {
         migrated.notes
     );
     assert!(migrated.notes.iter().any(|note| note.line == 4), "{:?}", migrated.notes);
+}
+
+/// What is made of the file, and its notes as `line what: why`.
+fn outcome(name: &str, file: &str) -> (String, Vec<String>) {
+    let migrated = made_of(file, &place(&format!("/srv/chat/{name}"))).unwrap();
+    let note = |note: &Note| format!("{} {}: {}", note.line, note.what, note.why);
+    (migrated.text, migrated.notes.iter().map(note).collect())
+}
+
+#[test]
+fn what_is_exported_is_found_however_it_is_exported() {
+    let apps = "[{ script: 'npm', args: 'start' }]";
+    for (name, file) in [
+        ("e.mjs", format!("export const apps = {apps};")),
+        ("e.mjs", format!("const apps = {apps};\nexport {{ apps }};")),
+        ("e.mjs", format!("const config = {{ apps: {apps} }};\nexport {{ config as default }};")),
+        ("e.mjs", format!("export const apps = {apps};\nexport default {{ apps }};")),
+        ("e.js", format!("const config = module.exports = {{ apps: {apps} }};")),
+        ("e.js", format!("exports = module.exports = {{ apps: {apps} }};")),
+        ("e.js", format!("module.exports = exports = {{ apps: {apps} }};")),
+        ("e.js", format!("const {{ apps }} = {{ apps: {apps} }};\nmodule.exports = {{ apps }};")),
+    ] {
+        let (text, notes) = outcome(name, &file);
+        assert!(text.contains("command = [\"npm\", \"start\"]"), "{file}\n{text}");
+        assert_eq!(notes, [""; 0], "{file}");
+    }
+}
+
+#[test]
+fn what_another_json_file_says_counts() {
+    for (name, begin) in [
+        ("e.js", "const pkg = require('./package.json'), { name } = pkg;\nmodule.exports ="),
+        (
+            "e.mjs",
+            "import pkg from './package.json' with { type: 'json' };\nconst { name } = pkg;\nexport default",
+        ),
+    ] {
+        let file = format!(
+            "{begin} {{ apps: [{{ name, script: 'x.js', env: {{ PORT: process.env.PORT || pkg.config.port, V: pkg.version }} }}] }}"
+        );
+        let (text, notes) = outcome(name, &file);
+        assert!(text.contains("name = \"acme-chat\"") && text.contains("PORT = \"3100\""), "{text}");
+        assert!(notes.iter().any(|note| note.contains("env.V: `pkg.version` is not known")), "{notes:?}");
+    }
+}
+
+#[test]
+fn nothing_falls_in_silence() {
+    for (app, said) in [
+        (
+            "name: x(), script: 'a.js'",
+            "2 a: name: `x()` is not known without running the file: it is named after its script",
+        ),
+        ("name: ['a'], script: 'a.js'", "2 a: name: [\"a\"] is no text: it is named after its script"),
+        (
+            "script: 'a.js', uid: process.env.RUN_AS",
+            "2 a: uid: it runs as the supervisor does, until `user` is set",
+        ),
+        (
+            "script: 'worker.js', gid: x()",
+            "2 worker: gid: it runs as the supervisor does, until `group` is set",
+        ),
+        (
+            "script: 'a.js', interpreter: x()",
+            "2 a: exec_interpreter: `x()` is not known without running the file",
+        ),
+        (
+            "script: 'a.js', interpreter: 'node@18'",
+            "2 a: exec_interpreter: pm2 finds this version by nvm; write the path of its node into `command`",
+        ),
+        ("script: 'worker.js', watch: x()", "2 worker: watch: `x()` is not known without running the file"),
+        ("script: 'a.js', cwd: 5 > 4", "2 a: cwd: `5 > 4` is not known without running the file"),
+        (
+            "script: 'a.js', ignore_watch: ['b', /\\.log$/]",
+            "2 a: ignore_watch: one is missing: `/\\.log$/` is not known without running the file",
+        ),
+        (
+            "script: 'worker.js', env: { PORT: x() }",
+            "2 worker: env.PORT: `x()` is not known without running the file: set it in `listen`",
+        ),
+        (
+            "script: 'worker.js', port: 70000",
+            "2 worker: env.PORT: \"70000\" is no port; the server listens on 3000",
+        ),
+        (
+            "script: 'worker.js', env: { PORT: 0 }",
+            "2 worker: env.PORT: \"0\" is no port; the server listens on 3000",
+        ),
+        ("script: 'a.js', PORT: 5", "2 a: PORT = 5: chatctl has no such key"),
+    ] {
+        let (text, notes) = outcome("e.js", &format!("module.exports = {{ apps: [\n{{ {app} }}] }}"));
+        assert!(notes.iter().any(|note| note == said), "{app}: {notes:?}");
+        assert!(!app.contains("log") || text.contains("ignore_watch = [\"b\", \"b/**\"]"), "{text}");
+    }
+    let (_, notes) = outcome(
+        "e.js",
+        "const { PORT = 3000 } = process.env;\nmodule.exports = [{ script: 'a.js', env: { PORT } }]",
+    );
+    assert_eq!(notes, ["1 `PORT`: is taken to be unset: 3000 stands"]);
+    let file = "a: &a { max_restarts: 3 }\nb: &b { max_restarts: 5, min_uptime: 9 }\napps:\n- <<: [*a, *b]\n  script: a.js\n  ? [x]\n  : y\n---\napps: []\n";
+    let (text, notes) = outcome("e.yaml", file);
+    assert!(text.contains("max_restarts = 3\nmin_uptime = 9"), "{text}");
+    assert!(notes.contains(&"6 [\"x\"]: is no name of a key".to_owned()), "{notes:?}");
+    assert!(notes.iter().any(|note| note.starts_with("9 ---: ")), "{notes:?}");
 }
 
 #[test]

@@ -32,11 +32,32 @@ impl Value {
         Self::new(line, What::Unread(why.into()))
     }
 
+    /// What a JSON file holds, which is read on this line.
+    pub(super) fn of_json(json: serde_json::Value, line: usize) -> Self {
+        let what = match json {
+            serde_json::Value::Null => What::Nothing,
+            serde_json::Value::Bool(flag) => What::Flag(flag),
+            serde_json::Value::Number(number) => What::Number(number.as_f64().unwrap_or(f64::NAN)),
+            serde_json::Value::String(text) => What::Text(text),
+            serde_json::Value::Array(list) => {
+                What::List(list.into_iter().map(|value| Self::of_json(value, line)).collect())
+            }
+            serde_json::Value::Object(table) => {
+                What::Table(table.into_iter().map(|(key, value)| (key, Self::of_json(value, line))).collect())
+            }
+        };
+        Self::new(line, what)
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         match &self.what {
             What::Table(table) => table.iter().find(|(key, _)| key == name).map(|(_, value)| value),
             _ => None,
         }
+    }
+
+    pub(super) fn into_table(self) -> Vec<(String, Self)> {
+        if let What::Table(table) = self.what { table } else { Vec::new() }
     }
 
     /// A text, or what stands for itself in one.
@@ -83,6 +104,14 @@ impl Value {
             What::List(list) => list.iter().map(Self::size).sum(),
             What::Table(table) => table.iter().map(|(_, value)| value.size()).sum(),
             _ => 0,
+        }
+    }
+
+    /// For people: why it is not what was expected there.
+    pub(super) fn is_no(&self, wanted: &str) -> String {
+        match &self.what {
+            What::Unread(why) => why.clone(),
+            _ => format!("{} is no {wanted}", self.shown()),
         }
     }
 

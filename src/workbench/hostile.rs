@@ -87,7 +87,8 @@ pub fn configuration(text: &str) -> Result<(), Vec<(usize, String, String)>> {
 pub fn migrated(name: &str, text: &str) -> Result<String, String> {
     let from = Path::new("/srv/chat").join(name);
     let (to, look) = (Path::new("/srv/chat/chat.toml"), |_: &Path| Found::Text);
-    let place = Place { from: &from, to, env: Some("production"), look: &look };
+    let place =
+        Place { from: &from, to, env: Some("production"), look: &look, read: &|_| Some(text.to_owned()) };
     let migrated = migrate::made_of(text, &place);
     migrated.map(|migrated| migrated.text).map_err(|failure| failure.to_string())
 }

@@ -43,6 +43,7 @@ impl Reader<'_> {
             "ternary_expression" => return self.choice(node, depth),
             "member_expression" => return self.member(node, depth),
             "call_expression" => return self.call(node, depth),
+            "assignment_expression" => return self.assignment(node, depth),
             "arrow_function" | "function_expression" | "function" => {
                 What::Unread("it is a function".to_owned())
             }
@@ -51,7 +52,7 @@ impl Reader<'_> {
         Value::new(at, what)
     }
 
-    fn unknown(&self, node: Node<'_>) -> Value {
+    pub(super) fn unknown(&self, node: Node<'_>) -> Value {
         Value::unread(
             line(node),
             format!("`{}` is not known without running the file", short(self.source(node))),
@@ -75,7 +76,7 @@ impl Reader<'_> {
     }
 
     /// A text, with what is put into it.
-    fn string(&mut self, node: Node<'_>, depth: usize) -> Result<String, String> {
+    pub(super) fn string(&mut self, node: Node<'_>, depth: usize) -> Result<String, String> {
         let mut text = String::new();
         for part in children(node) {
             match part.kind() {
@@ -212,8 +213,10 @@ impl Reader<'_> {
                 None => return self.unknown(node),
             },
             (_, What::Unread(_), _) | (_, _, What::Unread(_)) => return self.unknown(node),
-            ("===" | "==", a, b) => What::Flag(a == b),
-            ("!==" | "!=", a, b) => What::Flag(a != b),
+            ("===" | "==" | "!==" | "!=", a, b) => match equal(a, b, operator.len() == 3) {
+                Some(equal) => What::Flag(equal == operator.starts_with('=')),
+                None => return self.unknown(node),
+            },
             ("+", What::Number(a), What::Number(b)) => What::Number(a + b),
             ("-", What::Number(a), What::Number(b)) => What::Number(a - b),
             ("*", What::Number(a), What::Number(b)) => What::Number(a * b),
@@ -270,6 +273,10 @@ impl Reader<'_> {
         .find_map(|module| name.strip_prefix(module))
         .unwrap_or(&name);
         if name == "require" {
+            let path = children(arguments).next().and_then(|path| self.value(path, depth).as_text());
+            if let Some(value) = path.and_then(|path| self.other_file(&path, line(node))) {
+                return value;
+            }
             return Value::unread(
                 line(node),
                 format!("`{}` is another file or module", short(self.source(node))),
@@ -295,17 +302,18 @@ impl Reader<'_> {
             }
             ("process.cwd", _) => What::Text(self.folder.clone()),
             ("String", Some([text])) => What::Text(text.clone()),
-            ("Number" | "parseInt" | "parseFloat", Some([text, ..])) => match text.trim().parse() {
-                Ok(number) => What::Number(number),
-                Err(_) => return self.unknown(node),
+            (
+                "Number" | "parseInt" | "parseFloat" | "Number.parseInt" | "Number.parseFloat",
+                Some([text, radix @ ..]),
+            ) => match text.trim().parse::<f64>() {
+                Ok(number) if radix.first().is_none_or(|radix| radix == "10") => {
+                    What::Number(if name.ends_with("parseInt") { number.trunc() } else { number })
+                }
+                _ => return self.unknown(node),
             },
             ("Object.assign", _) if values.iter().all(|value| matches!(value.what, What::Table(_))) => {
                 let mut table = Vec::new();
-                for (key, value) in values
-                    .into_iter()
-                    .filter_map(|v| if let What::Table(t) = v.what { Some(t) } else { None })
-                    .flatten()
-                {
+                for (key, value) in values.into_iter().flat_map(Value::into_table) {
                     put(&mut table, key, value);
                 }
                 What::Table(table)
@@ -326,6 +334,20 @@ impl Reader<'_> {
         let parts = list.iter().map(Value::as_text).collect::<Option<Vec<String>>>()?;
         let between = arguments?.first().map_or(",", String::as_str);
         Some(Value::new(line(function), What::Text(parts.join(between))))
+    }
+}
+
+/// Whether they are equal in JavaScript; `None`: that takes more than is known here.
+fn equal(a: &What, b: &What, strictly: bool) -> Option<bool> {
+    use What::{Flag, List, Nothing, Number, Table, Text, Unread};
+    match (a, b) {
+        // Each is equal to itself only, and which one it is, is not known.
+        (List(_) | Table(_) | Unread(_), _) | (_, List(_) | Table(_) | Unread(_)) => None,
+        // `null` and `undefined` are one here.
+        (Nothing, Nothing) if strictly => None,
+        (Nothing, Nothing) | (Flag(_), Flag(_)) | (Number(_), Number(_)) | (Text(_), Text(_)) => Some(a == b),
+        (Nothing, _) | (_, Nothing) => Some(false),
+        _ => strictly.then_some(false),
     }
 }
 
