@@ -1,40 +1,17 @@
-//! What an ecosystem file means: its apps, one by one.
+//! What an ecosystem file means: its apps, one by one. Each is one of the replaced chat servers ([`chat`]) or a program of
+//! its own ([`program`]).
+
+mod chat;
+mod env;
+mod program;
 
 use super::{
-    Found, Note, Place, Read, Value, What,
-    keys::{Fate, Toml, below, canonical, fate, texts},
-    short,
+    Note, Place, Read, Value, What,
+    keys::{Fate, Toml, below, canonical, fate},
     value::put,
 };
-use crate::config::Profile;
+use env::Variable;
 use std::path::Path;
-
-/// The replaced servers, by the name of their script: what they spoke and where.
-const CHATS: [(&str, Profile, u16); 3] = [
-    ("worker.js", Profile::Local, 3000),
-    ("web_worker.js", Profile::Web, 4000),
-    ("react_worker.js", Profile::React, 4001),
-];
-
-/// What runs a script, by its ending, as pm2 has it.
-const INTERPRETERS: [(&str, &str); 13] = [
-    ("js", "node"),
-    ("cjs", "node"),
-    ("mjs", "node"),
-    ("sh", "bash"),
-    ("py", "python3"),
-    ("rb", "ruby"),
-    ("php", "php"),
-    ("pl", "perl"),
-    ("coffee", "coffee"),
-    ("ls", "lsc"),
-    ("ts", "bun"),
-    ("tsx", "bun"),
-    ("jsx", "bun"),
-];
-
-/// Variables that only Node reads.
-const NODES_OWN: [&str; 2] = ["NODE_ENV", "NODE_OPTIONS"];
 
 /// Everything that is to be written.
 #[derive(Debug, Default)]
@@ -55,14 +32,6 @@ pub(super) struct App {
     pub(super) notes: Vec<Note>,
     /// Where pm2's keys stand.
     lines: Vec<(String, usize)>,
-}
-
-/// A variable of a program.
-#[derive(Debug)]
-pub(super) struct Variable {
-    pub(super) name: String,
-    pub(super) text: String,
-    line: usize,
 }
 
 impl App {
@@ -153,7 +122,7 @@ fn app(value: &Value, place: &Place<'_>) -> Result<App, Note> {
     let stem = Path::new(&script).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let wanted = text("name").or(stem).unwrap_or_default();
     let file = Path::new(&script).file_name().and_then(|file| file.to_str());
-    let chat = CHATS.iter().find(|(worker, ..)| Some(*worker) == file);
+    let chat = file.and_then(chat::of_script);
     let mut app = App {
         name: name(&wanted),
         line: value.line,
@@ -171,10 +140,10 @@ fn app(value: &Value, place: &Place<'_>) -> Result<App, Note> {
     if app.name != wanted {
         app.note(app.line_of("name"), "name", format!("{wanted:?} became {}", app.name));
     }
-    variables(&mut app, &keys, chat.is_some(), place);
+    env::variables(&mut app, &keys, chat.is_some(), place);
     match chat {
-        Some((_, profile, port)) => self::chat(&mut app, &keys, *profile, *port),
-        None => program(&mut app, &keys, &script, place),
+        Some((profile, port)) => chat::chat(&mut app, &keys, profile, port),
+        None => program::program(&mut app, &keys, &script, place),
     }
     for (key, value) in &keys {
         plain(&mut app, key, value, chat.is_some());
@@ -238,61 +207,6 @@ fn ignored(app: &mut App, value: &Value) {
     app.keys.push(("ignore_watch", Toml::Texts(globs)));
 }
 
-/// One of the replaced chat servers: chatctl is that itself.
-fn chat(app: &mut App, keys: &[(String, Value)], profile: Profile, port: u16) {
-    let mut listen = port;
-    if let Some(Variable { text, line, .. }) = app.take("PORT") {
-        match text.trim().parse::<u16>() {
-            Ok(own @ 1..) if own != listen => {
-                listen = own;
-                app.note(
-                    line,
-                    "env.PORT",
-                    format!("became listen; the replaced server's own port was {port}"),
-                );
-            }
-            Ok(1..) => {}
-            Ok(0) | Err(_) => {
-                app.note(line, "env.PORT", format!("{text:?} is no port; the server listens on {port}"))
-            }
-        }
-    }
-    for name in NODES_OWN {
-        if let Some(variable) = app.take(name) {
-            app.note(variable.line, &format!("env.{name}"), "only Node reads it");
-        }
-    }
-    for (key, value) in keys {
-        let why = match key.as_str() {
-            "args" | "node_args" => "the server is chatctl itself, which takes neither",
-            "exec_interpreter" if named(app, key, value).is_some_and(|own| own != "node") => {
-                "the server is chatctl itself: there is no script to interpret"
-            }
-            "watch" if value.is_true().is_none() => {
-                app.note(value.line, "watch", value.is_no("path"));
-                continue;
-            }
-            "watch" if value.is_true() == Some(true) => {
-                app.keys.push(("watch", Toml::Flag(true)));
-                if value.what != What::Flag(true) {
-                    app.note(
-                        value.line,
-                        "watch",
-                        "watch = true: the binary, chat.toml and the page; add paths where more counts",
-                    );
-                }
-                continue;
-            }
-            _ => continue,
-        };
-        app.note(value.line, &format!("{key} = {}", value.shown()), why);
-    }
-    app.is = format!("chat server, profile {}, port {listen}", profile.as_str());
-    app.keys.insert(0, ("profile", Toml::Text(profile.as_str().to_owned())));
-    app.keys.insert(1, ("listen", Toml::Text(format!("0.0.0.0:{listen}"))));
-    owner(app, keys);
-}
-
 /// Who it runs as.
 fn owner(app: &mut App, keys: &[(String, Value)]) {
     for (key, value) in keys {
@@ -318,128 +232,6 @@ fn named(app: &mut App, key: &str, value: &Value) -> Option<String> {
         app.note(value.line, key, value.is_no("text"));
     }
     text.filter(|text| !text.trim().is_empty())
-}
-
-/// Any other script: a program of its own.
-fn program(app: &mut App, keys: &[(String, Value)], script: &str, place: &Place<'_>) {
-    let get = |key: &str| keys.iter().find(|(name, _)| name == key).map(|(_, value)| value);
-    let base = get("cwd").and_then(|cwd| named(app, "cwd", cwd));
-    let cwd = place.path(base.as_deref().unwrap_or("."), place.folder());
-    let folder = place.folder().join(base.as_deref().unwrap_or("."));
-    let mut argv = Vec::new();
-    let interpreter = get("exec_interpreter").and_then(|own| named(app, "exec_interpreter", own));
-    if interpreter.as_deref().is_some_and(|own| own.starts_with("node@")) {
-        let why = "pm2 finds this version by nvm; write the path of its node into `command`";
-        app.note(app.line_of("exec_interpreter"), "exec_interpreter", why);
-    }
-    let is_path = script.contains('/') || (place.look)(&folder.join(script)) != Found::Nothing;
-    if script == "serve" && !is_path {
-        let why = "pm2 serves files itself by this name; here it is a program of its own (npm i -g serve), or your web server";
-        app.note(app.line_of("script"), "script", why);
-    }
-    if script.contains(char::is_whitespace) && !is_path {
-        argv.extend(["sh", "-c", script].map(str::to_owned));
-    } else {
-        let runner = match interpreter.as_deref() {
-            Some("none") => None,
-            Some(own) => Some(own.to_owned()),
-            None => by_itself(script, is_path, (place.look)(&folder.join(script))),
-        };
-        let own = words(app, get("node_args"), "node_args");
-        match runner {
-            Some(runner) => argv.extend(std::iter::once(runner).chain(own)),
-            None if own.is_empty() => {}
-            None => app.note(app.line_of("node_args"), "node_args", "there is no interpreter to take them"),
-        }
-        argv.push(script.to_owned());
-    }
-    argv.extend(words(app, get("args"), "args"));
-    app.is = short(&argv.join(" "));
-    app.keys.insert(0, ("command", Toml::Texts(argv)));
-    if cwd != "." {
-        app.keys.insert(1, ("cwd", Toml::Text(cwd.clone())));
-    }
-    owner(app, keys);
-    match get("watch").map(|watch| (watch, texts(watch))) {
-        // pm2 watches the folder it runs in.
-        Some((Value { what: What::Flag(true), .. }, _)) => app.keys.push(("watch", Toml::Texts(vec![cwd]))),
-        Some((Value { what: What::Flag(false) | What::Nothing, .. }, _)) | None => {}
-        Some((_, Some(paths))) => {
-            let paths = paths.iter().map(|path| place.path(path, &folder)).collect();
-            app.keys.push(("watch", Toml::Texts(paths)));
-        }
-        Some((watch, None)) => app.note(watch.line, "watch", watch.is_no("list of paths")),
-    }
-}
-
-/// What pm2 runs a script with when nobody says.
-fn by_itself(script: &str, is_path: bool, found: Found) -> Option<String> {
-    let ending = Path::new(script).extension().and_then(|ending| ending.to_str());
-    let known = INTERPRETERS.iter().find(|(known, _)| Some(*known) == ending).map(|(_, runner)| *runner);
-    match known {
-        Some(runner) => Some(runner.to_owned()),
-        None if !is_path || found == Found::Binary => None,
-        None => Some("node".to_owned()),
-    }
-}
-
-/// Arguments: a list, or a text that is cut as a shell does.
-fn words(app: &mut App, value: Option<&Value>, key: &str) -> Vec<String> {
-    let Some(value) = value else { return Vec::new() };
-    let words = match &value.what {
-        What::Nothing => Some(Vec::new()),
-        What::List(list) => {
-            for unread in list.iter().filter(|word| word.as_text().is_none()) {
-                app.note(unread.line, key, format!("one is missing: {}", unread.is_no("text")));
-            }
-            Some(list.iter().filter_map(Value::as_text).collect())
-        }
-        What::Unread(why) => {
-            app.note(value.line, key, why.clone());
-            return Vec::new();
-        }
-        _ => value.as_text().and_then(|text| shlex::split(&text)),
-    };
-    words.unwrap_or_else(|| {
-        app.note(value.line, key, format!("{} is no list of arguments", value.shown()));
-        Vec::new()
-    })
-}
-
-/// `env`, with the block that was asked for over it, and pm2's `port`.
-fn variables(app: &mut App, keys: &[(String, Value)], is_chat: bool, place: &Place<'_>) {
-    let over = place.env.map(|name| format!("env_{name}"));
-    let mut env: Vec<(String, Value)> = Vec::new();
-    let chosen = |key: &str| key == "env" || Some(key) == over.as_deref();
-    let mut blocks: Vec<&(String, Value)> = keys.iter().filter(|(key, _)| chosen(key)).collect();
-    blocks.sort_by_key(|(key, _)| key != "env");
-    for (key, block) in blocks {
-        match &block.what {
-            What::Table(table) => {
-                table.iter().for_each(|(name, value)| put(&mut env, name.clone(), value.clone()))
-            }
-            What::Nothing => {}
-            _ => app.note(block.line, key, block.is_no("table of variables")),
-        }
-    }
-    if let Some((_, port)) = keys.iter().find(|(key, _)| key == "port") {
-        put(&mut env, "PORT".to_owned(), port.clone());
-    }
-    for (name, value) in env {
-        match (value.as_text(), &value.what) {
-            (Some(text), _) => app.env.push(Variable { name, text, line: value.line }),
-            (None, What::Nothing) => {}
-            (None, What::Unread(why)) => {
-                let there = if is_chat && name == "PORT" { "listen" } else { "env" };
-                app.note(value.line, &format!("env.{name}"), format!("{why}: set it in `{there}`"))
-            }
-            (None, _) => app.note(value.line, &format!("env.{name}"), value.is_no("text")),
-        }
-    }
-    for (key, block) in keys.iter().filter(|(key, _)| key.starts_with("env_") && !chosen(key)) {
-        let name = key.trim_start_matches("env_");
-        app.note(block.line, key, format!("is laid over env with: chatctl init --from ... --env {name}"));
-    }
 }
 
 /// A name as chat.toml takes it.

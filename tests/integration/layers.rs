@@ -86,7 +86,7 @@ fn each_foreign_crate_has_one_home() {
         ("certificate.rs", &["x509_cert::"]),
         ("migrate/js", &["tree_sitter::", "tree_sitter_javascript::"]),
         ("migrate/yaml.rs", &["saphyr::"]),
-        ("migrate/pm2.rs", &["shlex::"]),
+        ("migrate/pm2/program.rs", &["shlex::"]),
         ("bench/tally.rs", &["hdrhistogram::"]),
         ("server/recovery/", &["rusqlite::", "crc32fast::", "getrandom::"]),
     ] {
