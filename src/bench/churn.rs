@@ -52,7 +52,7 @@ pub(super) async fn run(run: &Rc<Run>, churn: &Churn) -> Result<Report> {
         guests.spawn_local(one_by_one(run.clone(), queue.clone()));
     }
     run.pause(churn.warmup, |_| "warming up".to_owned()).await;
-    let (before, own_before) = (run.usage()?, process::own_cpu());
+    let (before, own_before) = (run.usage()?, process::here());
     run.tally.borrow_mut().entry = Times::default();
     run.tally.borrow_mut().measure(run.now()..u64::MAX);
     run.pause(churn.duration, |tally: &Tally| {
@@ -60,7 +60,7 @@ pub(super) async fn run(run: &Rc<Run>, churn: &Churn) -> Result<Report> {
     })
     .await;
     run.tally.borrow_mut().close(run.now());
-    let (after, own_after) = (run.usage()?, process::own_cpu());
+    let (after, own_after) = (run.usage()?, process::here());
     run.speaks.set(false);
     // Who is on the way in counts too, however long it takes.
     let last = async { while guests.join_next().await.is_some() {} };
@@ -68,7 +68,7 @@ pub(super) async fn run(run: &Rc<Run>, churn: &Churn) -> Result<Report> {
     let came = u32::try_from(run.tally.borrow().entry.count()).unwrap_or(u32::MAX);
     let mut report = Report::new(run, "churn", churn, came);
     report.handshakes(&run.tally.borrow());
-    report.generator(own_after.saturating_sub(own_before));
+    report.generator(&own_before, &own_after);
     report.server(idle, before, after);
     Ok(report)
 }

@@ -17,12 +17,14 @@ enum Unit {
     Micros,
     Bytes,
     Cores,
+    /// Of all there was; nothing on both sides is not worth a line.
+    Share,
 }
 
 /// A figure of a report, and its name.
 type Figure = (&'static str, Unit, fn(&Report) -> Option<f64>);
 
-const FIGURES: [Figure; 17] = [
+const FIGURES: [Figure; 18] = [
     ("delivered a second", Unit::Number, |report| Some(report.messages.as_ref()?.delivered_per_s)),
     ("deliveries per CPU-second", Unit::Number, |report| report.server.as_ref()?.deliveries_per_cpu_s),
     ("latency, 50 %", Unit::Micros, |report| Some(report.latency_us?.p50 as f64)),
@@ -42,6 +44,7 @@ const FIGURES: [Figure; 17] = [
     }),
     ("cores of the server", Unit::Cores, |report| Some(report.server.as_ref()?.cores)),
     ("cores of the generator", Unit::Cores, |report| Some(report.generator.cores)),
+    ("taken by the host", Unit::Share, |report| Some(report.stolen.map_or(0.0, |stolen| stolen.share))),
 ];
 
 /// See the module.
@@ -71,6 +74,9 @@ impl Comparison {
     pub(crate) fn of(before: &[Report], after: &[Report]) -> Self {
         let row = |(name, unit, figure): Figure| {
             let (before, after) = (median(before, figure)?, median(after, figure)?);
+            if matches!(unit, Unit::Share) && before + after == 0.0 {
+                return None;
+            }
             Some(Row { name, unit, before, after, ratio: (before > 0.0).then(|| after / before) })
         };
         Self {
@@ -115,6 +121,7 @@ impl Unit {
             Self::Bytes if value < 1_048_576.0 => format!("{:.1} KB", value / 1024.0),
             Self::Bytes => format!("{:.1} MB", value / 1_048_576.0),
             Self::Cores => format!("{value:.2}"),
+            Self::Share => format!("{:.1} %", 100.0 * value),
         }
     }
 }
@@ -171,6 +178,10 @@ mod tests {
             ("deliveries per CPU-second", 80.0, 240.0, Some(3.0))
         );
         assert!(comparison.differences.is_empty());
+        assert!(comparison.figures.iter().all(|row| row.name != "taken by the host"), "nothing was");
+        let stolen = [report(1.0, json!({ "stolen": { "cpu_s": 1.0, "share": 0.25 } }))];
+        let text = Comparison::of(&before[..1], &stolen).to_string();
+        assert!(text.contains("taken by the host") && text.contains("25.0 %"), "{text}");
         let text = comparison.to_string();
         assert!(
             text.contains("medians of 3 and 2") && text.contains("2.0 MB") && !text.contains("latency"),

@@ -59,7 +59,7 @@ pub(super) async fn run(run: &Rc<Run>, fanout: &Fanout) -> Result<Report> {
         }
     }
     run.pause(fanout.warmup, |_| "warming up".to_owned()).await;
-    let (before, own_before) = (run.usage()?, process::own_cpu());
+    let (before, own_before) = (run.usage()?, process::here());
     let begin = run.now();
     run.tally.borrow_mut().measure(begin..u64::MAX);
     let shown = |tally: &Tally| {
@@ -67,12 +67,12 @@ pub(super) async fn run(run: &Rc<Run>, fanout: &Fanout) -> Result<Report> {
     };
     run.pause(fanout.duration, shown).await;
     run.tally.borrow_mut().close(run.now());
-    let (after, own_after) = (run.usage()?, process::own_cpu());
+    let (after, own_after) = (run.usage()?, process::here());
     run.speaks.set(false);
     drain(run).await;
     let mut report = Report::new(run, "fanout", fanout, fanout.clients);
     report.messages(&run.tally.borrow());
-    report.generator(own_after.saturating_sub(own_before));
+    report.generator(&own_before, &own_after);
     report.server(idle, before, after);
     crowd.leave(run).await;
     Ok(report)

@@ -1,4 +1,5 @@
-//! What a process uses, with all below it: processor time and memory, as the kernel counts them (proc(5)).
+//! What a process uses, with all below it: processor time and memory, as the kernel counts them (proc(5)). And what is
+//! taken from the machine on which all of it runs.
 
 use crate::supervisor::tree;
 use anyhow::{Context, Result};
@@ -40,19 +41,48 @@ pub(super) fn usage(root: u32) -> Result<Usage> {
     Ok(sum)
 }
 
-/// Of the processor, by this process.
-pub(super) fn own_cpu() -> Duration {
-    cpu(std::process::id()).unwrap_or_default()
+/// What this process and its machine have used until now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Here {
+    /// Of the processor, by this process.
+    pub(super) cpu: Duration,
+    /// `None`: the kernel does not say it.
+    pub(super) machine: Option<Machine>,
+}
+
+/// What a machine has used, of all its processors together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Machine {
+    /// Whatever they did, rest included.
+    pub(super) all: Duration,
+    /// While there was work to do, and the host gave the processor to another machine.
+    pub(super) stolen: Duration,
+}
+
+/// See [`Here`].
+pub(super) fn here() -> Here {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    Here { cpu: cpu(std::process::id()).unwrap_or_default(), machine: machine(&stat) }
+}
+
+/// The first line of `/proc/stat` (proc_stat(5)): user, nice, system, idle, iowait, irq, softirq, steal; what follows is
+/// part of the first two.
+fn machine(stat: &str) -> Option<Machine> {
+    let fields = stat.lines().next()?.strip_prefix("cpu ")?.split_ascii_whitespace().take(8);
+    let fields = fields.map(str::parse).collect::<Result<Vec<u64>, _>>().ok()?;
+    let stolen = from_ticks(*fields.get(7)?);
+    Some(Machine { all: from_ticks(fields.iter().sum()), stolen })
+}
+
+fn from_ticks(ticks: u64) -> Duration {
+    let second = u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100);
+    Duration::from_secs(ticks) / second.max(1)
 }
 
 fn cpu(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
         .with_context(|| format!("there is no process {pid}"))?;
-    ticks(&stat)
-        .map(|ticks| {
-            Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap_or(100)
-        })
-        .with_context(|| format!("/proc/{pid}/stat is not understood"))
+    ticks(&stat).map(from_ticks).with_context(|| format!("/proc/{pid}/stat is not understood"))
 }
 
 /// `utime` and `stime`, the fields 14 and 15; the second is a name in parentheses that may hold anything.
@@ -80,5 +110,13 @@ mod tests {
         let own = usage(std::process::id()).unwrap();
         assert!(own.rss > 0 && own.rss >= own.pss, "{own:?}");
         assert!(usage(u32::MAX).is_err());
+        let stat = "cpu  10 20 30 900 5 1 4 30 7 7\ncpu0 1 1 1 1 1 1 1 1 1 1\n";
+        let (all, stolen) = (from_ticks(1000), from_ticks(30));
+        assert_eq!(machine(stat), Some(Machine { all, stolen }));
+        // Before Linux 2.6.11, and anything else.
+        for stat in ["cpu  10 20 30 900 5 1 4", "", "intr 5", "cpu  a b c d e f g h"] {
+            assert_eq!(machine(stat), None, "{stat}");
+        }
+        assert!(here().machine.is_some_and(|machine| machine.all > machine.stolen));
     }
 }

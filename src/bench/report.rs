@@ -2,7 +2,11 @@
 
 pub(super) mod text;
 
-use super::{process::Usage, run::Run, tally::Tally};
+use super::{
+    process::{Here, Machine, Usage},
+    run::Run,
+    tally::Tally,
+};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
@@ -36,6 +40,9 @@ pub(crate) struct Report {
     pub(crate) caught_up_us: Option<Spread>,
     pub(crate) server: Option<Server>,
     pub(crate) generator: Generator,
+    /// What the host took from this machine in the measurement; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stolen: Option<Stolen>,
     /// What went wrong, and how often.
     pub(crate) troubles: BTreeMap<String, u64>,
 }
@@ -125,6 +132,24 @@ pub(crate) struct Generator {
     pub(crate) lag_us: Option<Spread>,
 }
 
+/// What the host of a virtual machine gave to others while there was work to do here: it decides how long the longest
+/// waits are, whatever the server does.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Stolen {
+    /// Of all processors together.
+    pub(crate) cpu_s: f64,
+    /// Of their time, from 0 to 1.
+    pub(crate) share: f64,
+}
+
+impl Stolen {
+    fn between(before: Machine, after: Machine) -> Option<Self> {
+        let stolen = after.stolen.saturating_sub(before.stolen).as_secs_f64();
+        let all = after.all.saturating_sub(before.all).as_secs_f64();
+        (stolen > 0.0 && all > 0.0).then(|| Self { cpu_s: stolen, share: (stolen / all).min(1.0) })
+    }
+}
+
 impl Report {
     pub(super) fn new(run: &Run, scenario: &str, settings: &impl Serialize, wanted: u32) -> Self {
         let tally = run.tally.borrow();
@@ -156,6 +181,7 @@ impl Report {
             latency_us: None,
             server: None,
             generator: Generator::default(),
+            stolen: None,
             troubles: tally.troubles.clone(),
         }
     }
@@ -187,8 +213,11 @@ impl Report {
         self.returns = Some(Returns { back: tally.back.count(), recovered: tally.recovered, away });
     }
 
-    pub(super) fn generator(&mut self, cpu: Duration) {
-        self.generator.cpu_s = cpu.as_secs_f64();
+    /// And what its machine lost meanwhile.
+    pub(super) fn generator(&mut self, before: &Here, after: &Here) {
+        self.generator.cpu_s = after.cpu.saturating_sub(before.cpu).as_secs_f64();
+        self.stolen =
+            before.machine.zip(after.machine).and_then(|(before, after)| Stolen::between(before, after));
         self.generator.cores = self.per_second(self.generator.cpu_s);
     }
 
@@ -240,4 +269,20 @@ impl Report {
 /// A duration in s.
 pub(super) fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_stolen_is_a_part_of_all_there_was() {
+        let machine =
+            |all, stolen| Machine { all: Duration::from_secs(all), stolen: Duration::from_secs(stolen) };
+        let between = |before, after| Stolen::between(before, after);
+        assert_eq!(between(machine(100, 5), machine(120, 6)), Some(Stolen { cpu_s: 1.0, share: 0.05 }));
+        for (before, after) in [((100, 5), (120, 5)), ((100, 5), (100, 5)), ((100, 5), (120, 4))] {
+            assert_eq!(between(machine(before.0, before.1), machine(after.0, after.1)), None);
+        }
+    }
 }

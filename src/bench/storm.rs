@@ -34,7 +34,7 @@ pub(crate) struct Storm {
 pub(super) async fn run(run: &Rc<Run>, storm: &Storm) -> Result<Report> {
     let idle = run.usage()?;
     let crowd = Crowd::gather(run, storm.clients, storm.rooms, true).await?;
-    let (before, own_before) = (run.usage()?, process::own_cpu());
+    let (before, own_before) = (run.usage()?, process::here());
     let cut = run.now();
     run.tally.borrow_mut().measure(cut..u64::MAX);
     let away = Rc::new(Cell::new(crowd.clients.len()));
@@ -45,10 +45,10 @@ pub(super) async fn run(run: &Rc<Run>, storm: &Storm) -> Result<Report> {
     }
     run.until(storm.patience, || away.get() == 0, |_| format!("{} are still away", away.get())).await;
     run.tally.borrow_mut().close(run.now());
-    let (after, own_after) = (run.usage()?, process::own_cpu());
+    let (after, own_after) = (run.usage()?, process::here());
     let mut report = Report::new(run, "storm", storm, storm.clients);
     report.returns(&run.tally.borrow(), away.get() as u64);
-    report.generator(own_after.saturating_sub(own_before));
+    report.generator(&own_before, &own_after);
     report.server(idle, before, after);
     crowd.leave(run).await;
     Ok(report)

@@ -1,6 +1,6 @@
 //! The report for people.
 
-use super::{Report, Returns, Spread};
+use super::{Report, Returns, Spread, Stolen};
 use std::fmt::{self, Display, Formatter};
 
 impl Display for Report {
@@ -73,6 +73,13 @@ impl Display for Report {
             write!(f, ", late by {} (99 %)", time(lag.p99))?;
         }
         writeln!(f)?;
+        if let Some(Stolen { cpu_s, share }) = self.stolen {
+            let share = 100.0 * share;
+            writeln!(
+                f,
+                "  host         took {cpu_s:.2} s of the processors ({share:.1} %) from this machine: the longest waits may be its"
+            )?;
+        }
         self.troubles
             .iter()
             .try_for_each(|(what, times)| writeln!(f, "  ! {} times: {what}", count(*times as f64)))
