@@ -2,15 +2,22 @@
 
 use super::{
     connection::Connection,
+    fanout::due,
     process,
     report::{self, Report},
     run::Run,
     tally::{Tally, Times},
     timer::Timer,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Serialize;
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    ops::Range,
+    rc::Rc,
+    time::Duration,
+};
 use tokio::task::JoinSet;
 
 /// A server may take so long to say goodbye.
@@ -33,20 +40,41 @@ pub(crate) struct Churn {
     pub(crate) duration: Duration,
 }
 
-/// Who comes next.
+/// Who comes next, and who is on the way in.
 struct Queue {
     next: Cell<u32>,
     begin: u64,
     rate: Option<f64>,
+    /// When each was due that has not come in yet.
+    waiting: RefCell<HashMap<u32, u64>>,
+}
+
+impl Queue {
+    /// Who was due in this time and has not come in: still at the door, or, where all who may be on the way at once were,
+    /// not even there. How many, and since when the first of them.
+    fn late(&self, window: Range<u64>) -> Option<(usize, u64)> {
+        let next = |rate| (self.next.get()..).map(move |number| self.begin + due(number, rate));
+        let unseen = self.rate.into_iter().flat_map(next).take_while(|due| *due < window.end);
+        let waiting = self.waiting.borrow();
+        let late = waiting.values().copied().chain(unseen).filter(|due| window.contains(due));
+        late.fold(None, |sum, due| match sum {
+            None => Some((1, due)),
+            Some((count, first)) => Some((count + 1, first.min(due))),
+        })
+    }
 }
 
 /// See the module.
 pub(super) async fn run(run: &Rc<Run>, churn: &Churn) -> Result<Report> {
     let idle = run.usage()?;
     // The first one finds out whether anybody is let in.
-    visit(run, 0, run.now()).await?;
+    tokio::select! {
+        () = run.stop.cancelled() => bail!("interrupted before anybody came in"),
+        visited = visit(run, 0, run.now(), || ()) => visited?,
+    }
     run.speaks.set(true);
-    let queue = Rc::new(Queue { next: Cell::new(1), begin: run.now(), rate: churn.rate });
+    let waiting = RefCell::default();
+    let queue = Rc::new(Queue { next: Cell::new(1), begin: run.now(), rate: churn.rate, waiting });
     let mut guests = JoinSet::new();
     for _ in 0..churn.clients {
         guests.spawn_local(one_by_one(run.clone(), queue.clone()));
@@ -65,8 +93,18 @@ pub(super) async fn run(run: &Rc<Run>, churn: &Churn) -> Result<Report> {
     // Who is on the way in counts too, however long it takes.
     let last = async { while guests.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST, last).await;
-    let came = u32::try_from(run.tally.borrow().entry.count()).unwrap_or(u32::MAX);
-    let mut report = Report::new(run, "churn", churn, came);
+    let mut wanted = u32::try_from(run.tally.borrow().entry.count()).unwrap_or(u32::MAX);
+    let window = run.tally.borrow().window.clone();
+    if let Some((late, first)) = queue.late(window) {
+        // They are missing among the times: those would be the longest.
+        wanted = wanted.saturating_add(u32::try_from(late).unwrap_or(u32::MAX));
+        let waits = Duration::from_nanos(run.now().saturating_sub(first)).as_secs_f64();
+        let mut tally = run.tally.borrow_mut();
+        tally.trouble(format_args!(
+            "{late} who were due have not come in, the first of them for {waits:.1} s: they are in no figure"
+        ));
+    }
+    let mut report = Report::new(run, "churn", churn, wanted);
     report.handshakes(&run.tally.borrow());
     report.generator(&own_before, &own_after);
     report.server(idle, before, after);
@@ -79,21 +117,30 @@ async fn one_by_one(run: Rc<Run>, queue: Rc<Queue>) -> Result<()> {
     while run.speaks.get() {
         let number = queue.next.replace(queue.next.get() + 1);
         let now = run.now();
-        let due = queue.rate.map_or(now, |rate| queue.begin + super::fanout::due(number, rate));
+        let due = queue.rate.map_or(now, |rate| queue.begin + due(number, rate));
         if due > now {
             timer.wait(Duration::from_nanos(due - now)).await?;
+            if !run.speaks.get() {
+                break;
+            }
         }
-        if let Err(why) = visit(&run, number, due).await {
+        queue.waiting.borrow_mut().insert(number, due);
+        let is_in = || {
+            queue.waiting.borrow_mut().remove(&number);
+        };
+        if let Err(why) = visit(&run, number, due, is_in).await {
+            is_in();
             run.tally.borrow_mut().trouble(format_args!("{why:#}"));
         }
     }
     Ok(())
 }
 
-/// Comes in, and goes.
-async fn visit(run: &Run, number: u32, due: u64) -> Result<()> {
+/// Comes in, says so, and goes.
+async fn visit(run: &Run, number: u32, due: u64, is_in: impl Fn()) -> Result<()> {
     let opened = Connection::open(run, &run.identity(number, 0), None).await?;
     run.tally.borrow_mut().entered(due, run.now());
+    is_in();
     opened.connection.leave();
     let end = async { while opened.connection.receive(&run.scratch, |_, _| {}).await.is_ok() {} };
     tokio::time::timeout(GOODBYE, end).await.context("the server does not let go of who has left")

@@ -2,7 +2,7 @@
 //! it comes back, as socket.io-client does.
 
 use super::{
-    connection::{Connection, Sent},
+    connection::{Connection, Sent, said},
     mark::Mark,
     run::Run,
     talk::{Identity, Template},
@@ -120,9 +120,7 @@ impl Client {
         let mut answer = None;
         while answer.is_none() {
             let hear = |packet: &[u8], at| match packet {
-                [b'4', b'3', b'1', b'[', rest @ ..] => {
-                    answer = Some(String::from_utf8_lossy(rest).into_owned())
-                }
+                [b'4', b'3', b'1', b'[', rest @ ..] => answer = Some(said(rest)),
                 packet => {
                     self.hear(packet, self.run.at(at));
                     if packet.starts_with(&self.run.beginning) {
@@ -236,7 +234,7 @@ impl Client {
         } else if packet.starts_with(b"42[\"chat_error\",") {
             let mut tally = run.tally.borrow_mut();
             tally.refused += 1;
-            tally.trouble(format_args!("refused: {}", String::from_utf8_lossy(&packet[2..])));
+            tally.trouble(format_args!("refused: {}", said(&packet[2..])));
             if self.awaits.get().is_some() {
                 let client = self.clone();
                 tokio::task::spawn_local(async move {

@@ -21,6 +21,8 @@ use websocket::WebSocket;
 const ENTRY: Duration = Duration::from_secs(30);
 /// Bytes that may wait for the server to take them; what is said beyond that is not sent, and counted.
 const MAX_UNSENT: usize = 1 << 20;
+/// Characters of what a server says that are shown.
+const LONGEST: usize = 200;
 /// A packet larger than this is no packet.
 const MAX_PACKET: usize = 64 << 20;
 
@@ -101,7 +103,7 @@ impl Connection {
             let hear = |packet: &[u8], at| match packet {
                 [b'0', ..] => drop(self.send(&connect)),
                 [b'4', b'0', rest @ ..] => entered = Some(pid(rest)),
-                [b'4', b'4', rest @ ..] => refused = Some(String::from_utf8_lossy(rest).into_owned()),
+                [b'4', b'4', rest @ ..] => refused = Some(said(rest)),
                 packet => early.push((packet.to_vec(), at)),
             };
             self.receive(&run.scratch, hear).await?;
@@ -156,6 +158,17 @@ impl Connection {
     }
 }
 
+/// What a server says, for people: one line, and not a long one. It may be a page.
+pub(super) fn said(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).replace(|c: char| c.is_control(), " ");
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= LONGEST {
+        line
+    } else {
+        line.chars().take(LONGEST).chain("...".chars()).collect()
+    }
+}
+
 /// The private id in a CONNECT reply: `{"sid":..,"pid":..}`.
 fn pid(reply: &[u8]) -> Option<String> {
     #[derive(serde::Deserialize)]
@@ -163,4 +176,15 @@ fn pid(reply: &[u8]) -> Option<String> {
         pid: Option<String>,
     }
     serde_json::from_slice::<Reply>(reply).ok()?.pid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::said;
+
+    #[test]
+    fn whatever_a_server_says_is_one_line() {
+        assert_eq!(said(b"<html>\r\n  <b>no\x1b[2J</b>\0\xff"), "<html> <b>no [2J</b> \u{fffd}");
+        assert_eq!(said("é".repeat(5000).as_bytes()), "é".repeat(200) + "...");
+    }
 }

@@ -57,10 +57,14 @@ impl Crowd {
             manners: Rc::new(Manners { acknowledges: Cell::new(None), comes_back }),
             entered: RefCell::default(),
         });
-        // The first finds out how the server is.
-        queue.one().await;
+        // The first finds out how the server is: who does not let it in lets in nobody.
+        tokio::select! {
+            () = run.stop.cancelled() => {}
+            _ = queue.one() => {}
+        }
         let mut workers = JoinSet::new();
-        for _ in 0..ENTERING {
+        let is_let_in = !queue.entered.borrow().is_empty();
+        for _ in 0..if is_let_in { ENTERING } else { 0 } {
             let queue = queue.clone();
             workers.spawn_local(async move { while queue.one().await {} });
         }

@@ -5,9 +5,15 @@ use serde_json::Value;
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::Path,
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+        mpsc::channel,
+    },
+    time::{Duration, Instant},
 };
 
 /// The report, and the exit code.
@@ -172,6 +178,90 @@ fn what_is_wrong_is_said_in_words() {
     let (_server, url, _) = server("web");
     let (_, why, _) = text(&[&url, "--pid", "4194305"]);
     assert!(why.contains("no process 4194305"), "{why}");
+}
+
+/// A server of this kind: it gets each connection with its number, from 0, and keeps it as long as it likes.
+fn strange(serve: impl Fn(usize, TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        listener.incoming().enumerate().for_each(|(n, stream)| serve(n, stream.unwrap()))
+    });
+    url
+}
+
+/// One that answers the first request of a connection with this.
+fn answering(answer: &'static [u8]) -> (String, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let url = strange(move |_, mut stream| {
+        // The first connection only looks whether somebody is there.
+        if stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+            count.fetch_add(1, Relaxed);
+            let _ = stream.write_all(answer);
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn servers_that_are_none_are_said_to_be_and_asked_once() {
+    for (answer, expect) in [
+        (&b""[..], "the server closed the connection"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "speaks TLS"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "does not speak HTTP: SSH-2.0-OpenSSH_9.6\n"),
+        (
+            b"HTTP/1.1 301 Moved Permanently\r\nServer: nginx\r\nLocation: https://example.com/\r\n\r\n<html>\r\n<b>\x1b[2Jmoved</b>",
+            "HTTP/1.1 301 Moved Permanently, it is at https://example.com/ <html> <b> [2Jmoved</b>\n",
+        ),
+    ] {
+        let (url, asked) = answering(answer);
+        let (_, why, code) = text(&[&url]);
+        assert!(why.contains(expect) && code == Some(1), "{expect}: {why}");
+        assert_eq!(asked.load(Relaxed), 1, "a hundred more would hear the same");
+        assert!(text(&["churn", &url]).1.contains(expect), "{expect}");
+    }
+}
+
+#[test]
+fn whoever_waits_for_a_server_that_says_nothing_can_interrupt_it() {
+    for scenario in ["fanout", "churn"] {
+        let (came, comes) = channel();
+        let url = strange(move |n, stream| drop(came.send((n, stream))));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_chatctl"));
+        command.args(["bench", scenario, &url]).stdout(Stdio::null()).stderr(Stdio::piped());
+        let process = command.spawn().unwrap();
+        let mut first = comes.iter().find(|(n, _)| *n == 1).unwrap().1;
+        assert!(first.read(&mut [0; 4096]).unwrap() > 0, "it asks to be let in, and hears signals by now");
+        let begun = Instant::now();
+        signal(process.id(), "INT");
+        let output = process.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        // By itself it would give up after 30 s.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{scenario}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn who_never_came_in_is_in_the_report_of_those_who_come_and_go() {
+    let url = strange(|n, mut stream| {
+        std::thread::spawn(move || {
+            let _ = stream.read(&mut [0; 4096]);
+            // Those after the tenth wait for ever.
+            if n <= 10 {
+                let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x0c0{\"sid\":\"a\"}\x81\x0d40{\"sid\":\"b\"}");
+            }
+            while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0 && n > 10) {}
+        });
+    });
+    // 100 are due in the second; two may be at the door.
+    let (report, code) =
+        bench(&["churn", &url, "--clients", "2", "--rate", "100", "--duration", "1s", "--warmup", "0s"]);
+    assert_eq!(code, Some(1), "{report}");
+    let (made, wanted) = (number(&report, "/connections/made"), number(&report, "/connections/wanted"));
+    assert!((1..=10).contains(&made) && wanted > 80, "{report}");
+    let troubles = report["troubles"].to_string();
+    assert!(troubles.contains(&format!("{} who were due have not come in", wanted - made)), "{report}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Each has a connection of its own that is kept, as browsers do it.
 
-use super::{MAX_PACKET, MAX_UNSENT, Sent};
+use super::{MAX_PACKET, MAX_UNSENT, Sent, said};
 use crate::{
     bench::{
         talk::{self, Identity},
@@ -163,10 +163,6 @@ async fn exchange(
     body: Bytes,
 ) -> Result<Bytes> {
     let (status, body) = connection.lock().await.exchange(request, TEXT, body).await?;
-    ensure!(
-        status == StatusCode::OK,
-        "the server does not take polling here: {status} {}",
-        String::from_utf8_lossy(&body)
-    );
+    ensure!(status == StatusCode::OK, "the server does not take polling here: {status} {}", said(&body));
     Ok(body)
 }

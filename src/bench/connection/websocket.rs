@@ -1,6 +1,6 @@
 //! A WebSocket (Engine.IO protocol, "WebSocket only").
 
-use super::{MAX_PACKET, MAX_UNSENT, Sent};
+use super::{MAX_PACKET, MAX_UNSENT, Sent, said};
 use crate::{
     bench::{
         run::Scratch,
@@ -152,15 +152,33 @@ impl WebSocket {
 
 /// What follows the answer to the upgrade; `None`: it is not whole yet.
 fn upgraded(bytes: &[u8]) -> Result<Option<&[u8]>> {
+    const HTTP: &[u8] = b"HTTP/";
+    // An alert of TLS (RFC 8446, section 5.1).
+    const ALERT: u8 = 21;
+    if !bytes.starts_with(&HTTP[..bytes.len().min(HTTP.len())]) {
+        match bytes.first() {
+            Some(&ALERT) => {
+                bail!("what answers there speaks TLS, which is not spoken here: measure behind it")
+            }
+            _ => bail!("what answers there does not speak HTTP: {}", said(bytes)),
+        }
+    }
     let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") else { return Ok(None) };
     let (head, rest) = bytes.split_at(end + 4);
     if head.starts_with(b"HTTP/1.1 101") {
         return Ok(Some(rest));
     }
-    let status =
-        String::from_utf8_lossy(head.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
-    let why = String::from_utf8_lossy(rest).into_owned();
-    bail!("the server does not take WebSockets here: {status} {why}")
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let status = said(lines.next().unwrap_or_default());
+    let elsewhere = lines.find_map(|line| {
+        let (name, value) = line.split_at_checked("location:".len())?;
+        name.eq_ignore_ascii_case(b"location:").then(|| format!(", it is at {}", said(value)))
+    });
+    bail!(
+        "the server does not take WebSockets here: {status}{} {}",
+        elsewhere.unwrap_or_default(),
+        said(rest)
+    )
 }
 
 /// Why a WebSocket was closed (RFC 6455, section 7.4).
