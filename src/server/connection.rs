@@ -6,7 +6,8 @@
 //! ```
 //!
 //! A connection that brings no request in time is given up, whatever else it does. While this server hands over, one
-//! waits in the [`parking`] before its first request, and between two.
+//! waits in the [`parking`] before its first request, and between two; and what is answered then is the last answer on
+//! its connection, and says so.
 //!
 //! [`visit`]: super::visit
 //! [`parking`]: super::parking
@@ -163,7 +164,7 @@ impl Entrance {
         parking.is_open() && self.tls.is_none()
     }
 
-    async fn serve(&self, stream: TcpStream, peer: IpAddr, parking: &Parking) -> io::Result<()> {
+    async fn serve(&self, stream: TcpStream, peer: IpAddr, parking: &Arc<Parking>) -> io::Result<()> {
         let pass = match self.doors.connect(peer, self.proxies.trusts(peer)) {
             Ok(pass) => pass,
             Err(full) => return turn_away(&stream, full),
@@ -177,10 +178,10 @@ impl Entrance {
         };
         let (mut transport, client) = opened?;
         // Whom a PROXY header has named the next server would not hear.
-        let parking = (transport.is_plain() && client == peer).then_some(parking);
-        let visit = Visit::new(&self.app, &self.proxies, client, self.handshake_timeout);
+        let parks = transport.is_plain() && client == peer;
+        let visit = Visit::new(&self.app, &self.proxies, client, self.handshake_timeout, parking);
         loop {
-            let between = match visit.serve(transport, parking).await {
+            let between = match visit.serve(transport, parks).await {
                 Served::Between(between) => between,
                 Served::Ended(served) => {
                     // One that is kept open for a next request, and has none, is no trouble.
@@ -190,9 +191,7 @@ impl Entrance {
                     return served.map_err(io::Error::other);
                 }
             };
-            let (Some(parking), Some((stream, pass))) = (parking, between.into_plain()) else {
-                return Ok(());
-            };
+            let Some((stream, pass)) = between.into_plain() else { return Ok(()) };
             let _looking = parking.token();
             let Some(stream) = parking.look(stream, peer, true, &self.proxies).await else { return Ok(()) };
             transport = Transport::plain(stream, self.stall_timeout, pass);

@@ -58,8 +58,7 @@ impl Parking {
     }
 
     /// Looks at what a connection is for: gives it back if it is to be served here. `used`: there were requests on it;
-    /// else it may begin with a header of these proxies,
-    /// should `peer` be one.
+    /// else it may begin with a header of these proxies, should `peer` be one.
     pub(super) async fn look(
         &self,
         stream: TcpStream,

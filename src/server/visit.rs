@@ -6,7 +6,8 @@ use super::{
     source::{Proxies, Source},
     transport::Transport,
 };
-use axum::{Router, extract::Request};
+use axum::{Router, extract::Request, response::Response};
+use http::{HeaderValue, StatusCode, header};
 use hyper::{
     body::Incoming,
     rt::{Sleep, Timer},
@@ -18,7 +19,8 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use std::{
-    future::{pending, poll_fn},
+    convert::Infallible,
+    future::poll_fn,
     net::IpAddr,
     pin::{Pin, pin},
     sync::{
@@ -46,9 +48,16 @@ pub(super) enum Served {
 
 impl Visit {
     /// One of this client, whose requests are answered by `app`.
-    pub(super) fn new(app: &Router, proxies: &Proxies, client: IpAddr, patience: Duration) -> Self {
+    pub(super) fn new(
+        app: &Router,
+        proxies: &Proxies,
+        client: IpAddr,
+        patience: Duration,
+        parking: &Arc<Parking>,
+    ) -> Self {
         let (app, seen) = (TowerToHyperService::new(app.clone()), Arc::default());
-        Self { requests: Requests { app, proxies: proxies.clone(), client, seen }, patience }
+        let (proxies, parking) = (proxies.clone(), parking.clone());
+        Self { requests: Requests { app, proxies, client, parking, seen }, patience }
     }
 
     /// Whether there was a request.
@@ -56,29 +65,23 @@ impl Visit {
         self.requests.seen.requests.load(Relaxed) > 0
     }
 
-    /// Serves what it asks for; `parking`: when that is open it is not to begin another request.
-    pub(super) async fn serve(&self, mut transport: Transport, parking: Option<&Parking>) -> Served {
-        let seen = &self.requests.seen;
-        // One that has begun with a request goes on to the next.
-        let mut first = 0;
+    /// Serves what it asks for. `parks`: once newcomers wait, it is left between two requests.
+    pub(super) async fn serve(&self, mut transport: Transport, parks: bool) -> Served {
+        let Requests { seen, parking, .. } = &self.requests;
         loop {
+            // The request it begins with is its last: the answer says so.
+            let last = parking.is_open();
             let mut connection = http1::Builder::new()
                 .timer(Clock(seen.clone()))
                 .header_read_timeout(self.patience)
                 .serve_connection(TokioIo::new(transport), self.requests.clone())
                 .with_upgrades();
-            let mut opened = pin!(async {
-                match parking {
-                    Some(parking) => parking.opened().await,
-                    None => pending().await,
-                }
-            });
+            let mut opened = pin!(parking.opened());
             let served = poll_fn(|cx| {
                 if let Poll::Ready(served) = Pin::new(&mut connection).poll(cx) {
                     return Poll::Ready(Some(served));
                 }
-                let open = parking.is_some_and(Parking::is_open) || opened.as_mut().poll(cx).is_ready();
-                if !open || seen.requests.load(Relaxed) < first {
+                if last || !parks || opened.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
                 // It begins to wait for the next request when it looks for one once more.
@@ -97,7 +100,6 @@ impl Visit {
                 return Served::Between(transport);
             }
             transport.put_back(parts.read_buf);
-            first = seen.requests.load(Relaxed) + 1;
         }
     }
 }
@@ -108,19 +110,29 @@ struct Requests {
     app: TowerToHyperService<Router>,
     proxies: Proxies,
     client: IpAddr,
+    parking: Arc<Parking>,
     seen: Arc<Seen>,
 }
 
 impl Service<Request<Incoming>> for Requests {
-    type Response = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Response;
-    type Error = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Error;
-    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         self.seen.requests.fetch_add(1, Relaxed);
         let source = self.proxies.client(self.client, request.headers());
         request.extensions_mut().insert(Source(source));
-        self.app.call(request)
+        let (answered, parking) = (self.app.call(request), self.parking.clone());
+        Box::pin(async move {
+            let mut answer = answered.await?;
+            // While newcomers wait, this connection is for no other request. A proxy may have one for it, of somebody
+            // else, as soon as it has this answer, and before it is seen here that there is nothing more to do.
+            if parking.is_open() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
+        })
     }
 }
 
@@ -167,5 +179,93 @@ impl Sleep for Wait {}
 impl Drop for Wait {
     fn drop(&mut self) {
         self.seen.waits.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{Config, DEFAULT},
+        server::{doors::Doors, stats::Stats},
+    };
+    use axum::routing::get;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+        sync::Semaphore,
+        time::timeout,
+    };
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+    const ASKS: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    /// A visit that is served, and its client. Each request is counted, and answered when there is a permit for it.
+    struct Begun {
+        parking: Arc<Parking>,
+        asked: Arc<Semaphore>,
+        permits: Arc<Semaphore>,
+        client: TcpStream,
+        served: tokio::task::JoinHandle<Served>,
+    }
+
+    async fn begin() -> Begun {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        let limits = Config::from_text(DEFAULT, None).unwrap().server.limits;
+        let doors = Doors::new(limits, Vec::new(), false, Arc::new(Stats::new()));
+        let transport = Transport::plain(stream, DEADLINE, doors.carry_on(peer.ip()));
+        let parking = Arc::new(Parking::new());
+        let [asked, permits] = [(); 2].map(|()| Arc::new(Semaphore::new(0)));
+        let (counted, waits) = (asked.clone(), permits.clone());
+        let answer = move || {
+            counted.add_permits(1);
+            let waits = waits.clone();
+            async move { waits.acquire_owned().await.map_or("", |permit| (permit.forget(), "answer").1) }
+        };
+        let app = Router::new().route("/", get(answer));
+        let visit = Visit::new(&app, &Proxies(Vec::new()), peer.ip(), DEADLINE, &parking);
+        let served = tokio::spawn(async move { visit.serve(transport, true).await });
+        Begun { parking, asked, permits, client, served }
+    }
+
+    impl Begun {
+        /// The next answer, up to its end.
+        async fn answer(&mut self) -> String {
+            let mut text = Vec::new();
+            while !text.ends_with(b"answer") {
+                let byte = timeout(DEADLINE, self.client.read_u8()).await.unwrap();
+                text.push(byte.unwrap());
+            }
+            String::from_utf8(text).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_between_two_requests_is_left_as_it_is() {
+        let mut begun = begin().await;
+        begun.permits.add_permits(1);
+        begun.client.write_all(ASKS).await.unwrap();
+        assert!(!begun.answer().await.contains("connection: close"));
+        begun.parking.open();
+        assert!(matches!(timeout(DEADLINE, begun.served).await.unwrap().unwrap(), Served::Between(_)));
+    }
+
+    /// A proxy has the next request, of somebody else, as soon as it has the answer to the last.
+    #[tokio::test]
+    async fn a_request_that_was_under_way_is_the_last_and_its_client_knows() {
+        let mut begun = begin().await;
+        begun.client.write_all(ASKS).await.unwrap();
+        timeout(DEADLINE, begun.asked.acquire()).await.unwrap().unwrap().forget();
+        begun.parking.open();
+        begun.client.write_all(ASKS).await.unwrap();
+        begun.permits.add_permits(2);
+        assert!(begun.answer().await.contains("connection: close"));
+        let mut more = Vec::new();
+        timeout(DEADLINE, begun.client.read_to_end(&mut more)).await.unwrap().unwrap();
+        assert!(more.is_empty() && begun.asked.available_permits() == 0, "{more:?}");
+        drop(begun.client);
+        assert!(matches!(timeout(DEADLINE, begun.served).await.unwrap().unwrap(), Served::Ended(Ok(()))));
     }
 }

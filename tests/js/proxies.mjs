@@ -28,8 +28,12 @@ http {
 
 const haproxy = (_dir, port, { host }, { pem }) => `global
   maxconn 500
+  log stderr format raw local0
 defaults
   mode http
+  log global
+  option httplog
+  option dontlog-normal
   timeout connect 10s
   timeout client 1m
   timeout server 1m
@@ -58,7 +62,15 @@ export async function behind(t, server, { name, program, config, args }) {
   writeFileSync(file, config(server.dir, port, new URL(server.url), { ...files, pem }));
   const proxy = run(t, server.dir, args(file), program);
   const options = { ca: readFileSync(files.cert), agent: undefined };
-  const proxied = { ...server, url: `https://127.0.0.1:${port}`, options };
+  const proxied = {
+    ...server,
+    url: `https://127.0.0.1:${port}`,
+    options,
+    /** What either has said; of what went well the proxy says nothing. */
+    get log() {
+      return `${server.log}\n${name}:\n${proxy.log}`;
+    },
+  };
   await until(name, () => {
     if (proxy.child.exitCode !== null) throw new Error(proxy.log);
     return answers(port, options.ca);
