@@ -1,7 +1,10 @@
 // The chat page in a real browser, as people use it.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdir } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
@@ -185,4 +188,127 @@ test("the keyboard is enough, composing is left alone, the language switches", a
   const names = await page.evaluate(() => [...document.querySelectorAll("button, a, textarea")].map((element) => element.textContent || element.labels?.[0]?.textContent));
   assert.ok(names.every(Boolean), names.join());
   await until("no horizontal scrolling", () => page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
+});
+
+/** What axe-core, which knows the rules of WCAG, finds wrong with the page. */
+async function barriers(page) {
+  await page.evaluate(await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"));
+  const { violations } = await page.evaluate(() => window.axe.run());
+  return violations.flatMap(({ id, nodes }) => nodes.map(({ html, failureSummary }) => `${id}: ${html}: ${failureSummary}`));
+}
+
+for (const colorScheme of ["light", "dark"]) {
+  test(`nobody meets a barrier (${colorScheme})`, async (t) => {
+    const server = await supervise(t, "local", 'restart_delay = "1m"');
+    const [ann, ben] = [await person(t, { colorScheme, reducedMotion: "reduce" }), await person(t)];
+    await ann.goto(server.url);
+    assert.deepEqual(await barriers(ann), []);
+    await enter(ann, server, "Ann", "r");
+    await enter(ben, server, "بن", "r");
+    await say(ben, "مرحبا بالعالم!");
+    await bubble(ann, "other", "مرحبا بالعالم!").waitFor();
+    assert.equal(await ann.locator(".other .bubble").evaluate((element) => getComputedStyle(element).direction), "rtl");
+    await say(ann, "hello");
+    await bubble(ann, "own", "hello").waitFor();
+    assert.deepEqual(await barriers(ann), []);
+    process.kill((await server.status()).pid, "SIGKILL");
+    await ann.locator("#banner").waitFor();
+    await say(ann, "still to be sent");
+    await ann.locator("#log .pending").waitFor();
+    assert.deepEqual(await barriers(ann), []);
+    await snap(ann, `barriers-${colorScheme}`);
+    assert.deepEqual(ann.problems, []);
+  });
+}
+
+test("whom the server does not let in is told why, and not that it is tried again", async (t) => {
+  const dir = await mkdtemp(join(tmpdir(), "chatctl-page-"));
+  t.after(() => rm(dir, { recursive: true, force: true }));
+  const keys = join(dir, "keys");
+  await writeFile(keys, "a secret of at least 32 characters, really", { mode: 0o600 });
+  const server = await supervise(t, "local", "", `[auth]\nkeys = ${JSON.stringify(keys)}`);
+  const page = await person(t);
+  await page.goto(`${server.url}/room?name=Ann&room=r`);
+  await page.locator("#banner", { hasText: "does not let you in: a token is needed" }).waitFor();
+  assert.equal(await page.locator("#state").textContent(), "Not connected");
+  assert.ok(await page.locator("#text").isDisabled());
+  await page.locator("#language").click();
+  assert.match(await page.locator("#banner").textContent(), /허락하지 않습니다: a token is needed/);
+  await snap(page, "not-let-in");
+});
+
+test("a page that is opened while the server starts anew comes in by itself", async (t) => {
+  const server = await supervise(t);
+  const page = await person(t);
+  const answers = [(route) => route.abort("connectionrefused"), (route) => route.fulfill({ status: 503 })];
+  await page.route("**/page/config.json", (route) => (answers.shift() ?? ((last) => last.continue()))(route));
+  let scripts = 0;
+  await page.route("**/socket.io.min.js", (route) => (++scripts === 1 ? route.abort("connectionrefused") : route.continue()));
+  await page.goto(`${server.url}/room?name=Ann&room=r`);
+  await page.locator("#banner", { hasText: "Reconnecting" }).waitFor();
+  await page.locator('#state[data-state="online"]').waitFor();
+  assert.deepEqual([answers.length, scripts, await page.locator("#banner").isHidden()], [0, 2, true]);
+  await say(page, "here I am");
+  await bubble(page, "own", "here I am").waitFor();
+});
+
+test("a join that is never answered is tried again", async (t) => {
+  const server = await supervise(t);
+  const page = await person(t);
+  let dropped = 0;
+  const isFirst = (text) => text?.includes('"join_room"') && dropped++ === 0;
+  await page.route("**/socket.io/?*", (route) => (isFirst(route.request().postData()) ? route.fulfill({ body: "ok" }) : route.continue()));
+  await page.routeWebSocket("**/socket.io/?*", (socket) => {
+    const to = socket.connectToServer();
+    socket.onMessage((text) => isFirst(String(text)) || to.send(text));
+  });
+  await page.clock.install();
+  await page.goto(`${server.url}/room?name=Ann&room=r`);
+  await until("the join to be lost", () => dropped > 0);
+  assert.equal(await page.locator("#state").getAttribute("data-state"), "connecting");
+  await page.clock.fastForward(10_000);
+  await page.locator('#state[data-state="online"]').waitFor();
+  assert.equal(dropped, 2);
+});
+
+test("newcomers see what was said before, once", async (t) => {
+  // No session survives the death of this server.
+  const short = '[recovery]\nwindow = "1ms"\nleave_grace = "1ms"';
+  const server = await supervise(t, "local", 'restart_delay = "500ms"', `${short}\n[history]\nmessages = 2`);
+  const [ann, ben] = [await person(t), await person(t)];
+  await enter(ann, server, "Ann", "r");
+  for (const words of ["one", "two", "three <b>"]) {
+    await say(ann, words);
+    await bubble(ann, "own", words).waitFor();
+  }
+  await enter(ben, server, "Ben", "r");
+  const texts = () => ben.locator("#log .other .bubble").allTextContents();
+  assert.deepEqual(await texts(), ["two", "three <b>"]);
+  await snap(ben, "history");
+  // Who comes back as somebody new is told again, and has seen it.
+  process.kill((await server.status()).pid, "SIGKILL");
+  await ben.locator("#banner").waitFor();
+  await ben.locator('#state[data-state="online"]').waitFor();
+  await say(ann, "four");
+  await bubble(ben, "other", "four").waitFor();
+  assert.deepEqual(await texts(), ["two", "three <b>", "four"]);
+});
+
+test("the last message stays in sight when a keyboard takes from the room", async (t) => {
+  const server = await supervise(t);
+  const page = await person(t, { viewport: { width: 390, height: 780 } });
+  await enter(page, server, "Ann", "r");
+  for (let n = 0; n < 30; n += 1) await say(page, `message ${n}`);
+  const last = page.locator("#log .own:not(.pending) .bubble", { hasText: "message 29" });
+  await last.waitFor();
+  const isSeen = () => last.evaluate((element) => element.getBoundingClientRect().bottom <= document.querySelector("#compose").getBoundingClientRect().top);
+  await until("it to be in sight", isSeen);
+  await page.setViewportSize({ width: 390, height: 420 });
+  await until("it to be in sight again", isSeen);
+  // Who reads further up is left there.
+  await page.locator("#view").evaluate((view) => (view.scrollTop = 0));
+  await until("that to be noticed", () => page.locator("#view").evaluate((view) => view.scrollTop === 0));
+  await page.setViewportSize({ width: 390, height: 700 });
+  await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
+  assert.equal(await page.locator("#view").evaluate((view) => view.scrollTop), 0);
 });

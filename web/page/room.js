@@ -6,25 +6,29 @@ import { Talk } from "./talk.js";
 const SHOWN = 500;
 
 const find = (id) => document.getElementById(id);
-const [log, text, banner, newer] = ["log", "text", "banner", "newer"].map(find);
+const [view, log, text, banner, newer] = ["view", "log", "text", "banner", "newer"].map(find);
 const asked = new URLSearchParams(location.search);
 const [room, name] = [asked.get("room"), asked.get("name")];
 if (!room || !name) location.replace(`/${location.search}`);
 
 let state = "connecting";
 let members;
-let bannerKey;
+/** What the banner says, in the language chosen then. */
+let warning;
 
 const create = (tag, className, content = "") =>
   Object.assign(document.createElement(tag), { className, textContent: content });
 
-const isAtEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 60;
+/** Whether the last message is in sight, where it is kept: also when a keyboard or the banner takes from the room. */
+let isAtEnd = true;
+
+const toEnd = () => (view.scrollTop = view.scrollHeight);
 
 function show(item) {
-  const follow = isAtEnd() || item.classList.contains("own");
+  const follow = isAtEnd || item.classList.contains("own");
   log.append(item);
   while (log.childElementCount > SHOWN) log.firstElementChild.remove();
-  if (follow) log.scrollTop = log.scrollHeight;
+  if (follow) toEnd();
   else newer.hidden = false;
 }
 
@@ -35,7 +39,8 @@ function bubble(who, msg, time, own) {
   const item = create("li", own ? "own" : "other");
   if (!own) item.append(create("span", "who", who));
   const line = create("div", "line");
-  line.append(create("p", "bubble", worded(msg)), create("small", "time", time));
+  // What people write goes in the direction of its script.
+  line.append(Object.assign(create("p", "bubble", worded(msg)), { dir: "auto" }), create("small", "time", time));
   item.append(line);
   return item;
 }
@@ -45,8 +50,8 @@ function refresh() {
   find("title").textContent = room;
   Object.assign(find("state"), { textContent: t(state) }).dataset.state = state;
   find("members").textContent = members === undefined ? "" : t("members")(members);
-  banner.hidden = !bannerKey;
-  banner.textContent = bannerKey ? t(bannerKey) : "";
+  banner.hidden = !warning;
+  banner.textContent = warning?.() ?? "";
   for (const [entry, item] of items) mark(entry, item);
 }
 
@@ -70,7 +75,7 @@ const items = new Map();
 const hear = {
   state(now) {
     state = now;
-    bannerKey = now === "offline" ? "lost" : undefined;
+    warning = now === "offline" ? () => t("lost") : undefined;
     refresh();
   },
   notice: (words) => show(create("li", "notice", words)),
@@ -83,13 +88,17 @@ const hear = {
     if (Number.isFinite(count)) members = count;
     refresh();
   },
-  out() {
-    [state, bannerKey] = ["offline", "out"];
-    [text.disabled, find("send").disabled] = [true, true];
-    refresh();
-  },
+  out: () => close(() => t("out")),
+  refused: (why) => close(() => t("refused")(why)),
   outcome: (entry) => items.has(entry) && mark(entry, items.get(entry)),
 };
+
+/** It is over, and why. */
+function close(why) {
+  [state, warning] = ["closed", why];
+  [text.disabled, find("send").disabled] = [true, true];
+  refresh();
+}
 
 let talk;
 
@@ -124,17 +133,37 @@ find("compose").addEventListener("submit", (event) => {
   send();
   text.focus();
 });
-newer.addEventListener("click", () => (log.scrollTop = log.scrollHeight));
-log.addEventListener("scroll", () => (newer.hidden ||= isAtEnd()));
+newer.addEventListener("click", toEnd);
+view.addEventListener("scroll", () => {
+  isAtEnd = view.scrollHeight - view.scrollTop - view.clientHeight < 60;
+  newer.hidden ||= isAtEnd;
+});
+new ResizeObserver(() => isAtEnd && toEnd()).observe(view);
 find("leave").addEventListener("click", async (event) => {
   event.preventDefault();
   await talk?.leave();
   location.href = `/?${new URLSearchParams({ name, room })}`;
 });
 
+/** How the server speaks. It may be starting anew just now: it is asked until it answers. */
+async function configuration() {
+  for (;;) {
+    try {
+      const answer = await fetch("/page/config.json");
+      // What else the page is made of may not have come either.
+      if (answer.ok && !window.io) location.reload();
+      else if (answer.ok) return await answer.json();
+    } catch {
+      // No connection.
+    }
+    hear.state("offline");
+    await new Promise((again) => setTimeout(again, 1000));
+  }
+}
+
 speak(refresh);
 if (room && name) {
-  const { profile } = await (await fetch("/page/config.json")).json();
+  const { profile } = await configuration();
   talk = new Talk(window.io({ query: { name, room } }), { profile, room, name }, hear);
   text.focus();
 }

@@ -4,7 +4,8 @@ const ACK_WAIT = 10_000;
 
 /**
  * Talks in one room. `profile` is how the server speaks; `hear` is told what happens:
- * `state(name)`, `notice(text)`, `message({name, msg, time}, own)`, `members(n)`, `out()`, `outcome(entry)`.
+ * `state(name)`, `notice(text)`, `message({name, msg, time}, own)`, `members(n)`, `out()`, `refused(reason)`,
+ * `outcome(entry)`.
  */
 export class Talk {
   constructor(socket, { profile, room, name }, hear) {
@@ -13,8 +14,11 @@ export class Talk {
     this.pending = [];
     socket.on("connect", () => this.enter());
     socket.on("disconnect", (reason) => this.lost(reason));
-    socket.on("connect_error", () => hear.state("offline"));
+    // Whom the server does not let in does not try again by itself.
+    socket.on("connect_error", (error) => (socket.active ? hear.state("offline") : hear.refused(error.message)));
     socket.on("chatting", (packet) => this.heard(packet));
+    // Who is back has seen it.
+    socket.on("history", ({ messages }) => this.entered || messages.forEach((packet) => hear.message(packet)));
     socket.on("exit_room", () => {
       socket.disconnect();
       hear.out();
@@ -26,7 +30,8 @@ export class Talk {
     // 0: the first entry, announced to the room; 1: back again, in silence.
     const join = { msg: "", type: this.entered ? 1 : 0, ...this.who() };
     this.socket.timeout(ACK_WAIT).emit("join_room", join, (late, answer) => {
-      if (late) return; // the connection is gone, or will be: the next one joins
+      // With a connection that is gone this is over: the next one joins.
+      if (late) return this.socket.connected && this.enter();
       if (answer.error) return this.hear.notice(answer.error);
       this.entered = true;
       this.ready();
