@@ -189,7 +189,7 @@ impl Journal {
         if newest > index.last() {
             return Err(rotten(signed(newest)));
         }
-        let then = now.checked_sub(clock::between(ended, clock)).unwrap_or(now);
+        let then = now.checked_sub(clock::between(last_words, clock)).unwrap_or(now);
         let marks = if index.len() > 0 { VecDeque::from([(then, index.last())]) } else { VecDeque::new() };
         meta.alive = alive;
         if existed {

@@ -456,6 +456,25 @@ fn what_is_older_than_the_window_goes_by_itself() {
 }
 
 #[test]
+fn what_was_said_since_the_last_sign_of_life_is_kept_for_the_whole_window() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("chat.sqlite");
+    let mut journal = open(&path);
+    // The last sign was given 9 s ago.
+    journal.meta.alive.clock -= 9000;
+    journal.meta.alive.wall -= 9000;
+    journal.append(1, &scope_of_room("r"), "chatting", &text("just now")).unwrap();
+    journal.meta.write(&journal.db).unwrap();
+    journal.commit(Instant::now()).unwrap();
+    drop(journal);
+    let mut journal = open(&path);
+    journal.commit(Instant::now() + BOUNDS.window.saturating_sub(Duration::from_secs(3))).unwrap();
+    assert_eq!(said(&journal, "r"), [1]);
+    journal.commit(Instant::now() + BOUNDS.window + Duration::from_secs(1)).unwrap();
+    assert_eq!(said(&journal, "r"), [0u64; 0]);
+}
+
+#[test]
 fn newcomers_get_the_last_messages_of_a_room() {
     let dir = tempfile::tempdir().unwrap();
     let mut journal = open(&dir.path().join("chat.sqlite"));
