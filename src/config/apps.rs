@@ -4,7 +4,8 @@ use super::{
     App, Ask, Command, Probe, Profile, Tls, Watch,
     limits::networks,
     parse,
-    read::{File, Places, Section},
+    places::Places,
+    section::{File, Section},
 };
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 use toml::de::{DeTable, DeValue};

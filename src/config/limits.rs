@@ -2,7 +2,8 @@
 
 use super::{
     Auth, Cors, Limits, Origin, parse,
-    read::{File, Places, Section},
+    places::Places,
+    section::{File, Section},
 };
 use crate::chat::Rate;
 use ipnet::IpNet;

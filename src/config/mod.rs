@@ -10,8 +10,10 @@ mod limits;
 mod operations;
 mod origin;
 mod parse;
+mod places;
 mod read;
 pub(crate) mod schema;
+mod section;
 
 use crate::chat::Rate;
 use ipnet::IpNet;
@@ -368,7 +370,7 @@ impl Config {
 
     /// Whether a key stands in the file.
     pub(crate) fn sets(&self, key: &str) -> bool {
-        read::line_of(&self.text, key).is_some()
+        section::line_of(&self.text, key).is_some()
     }
 
     /// Where a key stands, as `chat.toml:12: app.web.listen`; without the line when it does not stand there.
@@ -377,7 +379,7 @@ impl Config {
             .path
             .as_ref()
             .map_or_else(|| "the built-in chat.toml".into(), |path| path.display().to_string());
-        let line = read::line_of(&self.text, key).map_or_else(String::new, |line| format!(":{line}"));
+        let line = section::line_of(&self.text, key).map_or_else(String::new, |line| format!(":{line}"));
         format!("{file}{line}: {key}")
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     parse,
-    read::{File, Section},
+    section::{File, Section},
 };
 use std::{net::SocketAddr, time::Duration};
 use toml::de::{DeTable, DeValue};
