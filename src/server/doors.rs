@@ -111,7 +111,8 @@ pub(super) struct Ticket {
 
 /// One connection that was accepted.
 pub(super) struct Pass {
-    doors: Arc<Doors>,
+    /// By which it came in.
+    pub(super) doors: Arc<Doors>,
     address: IpAddr,
 }
 
@@ -238,6 +239,11 @@ impl Doors {
         self.stats.turn_away(by);
     }
 
+    /// Bytes of all connections.
+    pub(super) fn traffic(&self) -> &Traffic {
+        &self.stats.traffic
+    }
+
     /// Waits until a crowd has left.
     pub(super) async fn ebb(&self) {
         self.ebbed.notified().await;
@@ -267,9 +273,9 @@ impl Doors {
 }
 
 impl Ticket {
-    /// Bytes of all connections.
+    /// See [`Doors::traffic`].
     pub(super) fn traffic(&self) -> &Traffic {
-        &self.doors.stats.traffic
+        self.doors.traffic()
     }
 
     /// Counts the session under the name that its token proves.
@@ -319,18 +325,6 @@ impl Ticket {
     /// See [`Doors::turn_away`].
     pub(super) fn turn_away(&self, by: RefusedBy) {
         self.doors.turn_away(by);
-    }
-}
-
-impl Pass {
-    /// See [`Doors::turn_away`].
-    pub(super) fn turn_away(&self, by: RefusedBy) {
-        self.doors.turn_away(by);
-    }
-
-    /// Where its bytes are counted.
-    pub(super) fn traffic(&self) -> &Traffic {
-        &self.doors.stats.traffic
     }
 }
 

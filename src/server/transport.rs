@@ -158,7 +158,7 @@ impl Transport {
 
     fn sent(&self, polled: &Poll<io::Result<usize>>) {
         if let Poll::Ready(Ok(bytes)) = polled {
-            self.pass.traffic().sent.fetch_add(*bytes as u64, Relaxed);
+            self.pass.doors.traffic().sent.fetch_add(*bytes as u64, Relaxed);
         }
     }
 
@@ -176,7 +176,7 @@ impl Transport {
         self.stalled = None;
         // Who writes on, as the one who says goodbye, waits once more, and it is still the same client.
         if !std::mem::replace(&mut self.given_up, true) {
-            self.pass.turn_away(RefusedBy::StallTimeout);
+            self.pass.doors.turn_away(RefusedBy::StallTimeout);
         }
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes nothing")))
     }
@@ -238,7 +238,7 @@ impl AsyncRead for Transport {
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
         };
         if polled.is_ready() {
-            self.pass.traffic().received.fetch_add((buf.filled().len() - before) as u64, Relaxed);
+            self.pass.doors.traffic().received.fetch_add((buf.filled().len() - before) as u64, Relaxed);
         }
         polled
     }
