@@ -9,7 +9,7 @@ use super::{
     memory::Sampler,
     quiet::Quiet,
     signals::{Signals, Wish},
-    state_dir, tree,
+    tree,
     unit::Unit,
     upward::{self, Upward, Watchdog},
     workplace::{Report, Workplace},
@@ -18,7 +18,7 @@ use crate::{
     config::Config,
     control::{
         server::Ask,
-        types::{Action, Outcome, Status, Supervisor},
+        types::{Action, Outcome},
     },
     error::Failure,
 };
@@ -51,14 +51,16 @@ pub(super) struct Driver {
     /// Why the configuration that is there now is not the one in force.
     pub(super) problems: Vec<String>,
     /// Why changes of files are not seen.
-    blind: Option<String>,
+    pub(super) blind: Option<String>,
     /// Changes of chat.toml.
     config_changes: Quiet,
     changes: mpsc::Sender<Change>,
     counter: Counter,
+    /// Why the state directory is not there and cannot be made anew.
+    homeless: Option<String>,
     watcher: Option<Box<dyn Send>>,
     sampler: Sampler,
-    started: Instant,
+    pub(super) started: Instant,
     background: bool,
     upward: Upward,
     pub(super) stopping: bool,
@@ -87,6 +89,7 @@ impl Driver {
             config_changes: Quiet::default(),
             changes,
             counter,
+            homeless: None,
             watcher: None,
             sampler,
             started: Instant::now(),
@@ -115,7 +118,10 @@ impl Driver {
                 Some(change) = changed.recv() => self.file(change),
                 Some(ask) = asked.recv() => self.asked(ask),
                 wish = signals.next() => self.wish(wish),
-                _ = sampling.tick() => self.sample(),
+                _ = sampling.tick() => {
+                    self.settle_in();
+                    self.sample();
+                }
                 () = watchdog.due() => upward::alive(),
                 () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => self.tick(),
             }
@@ -143,18 +149,27 @@ impl Driver {
         self.units.iter().filter_map(Unit::wake_at).chain(self.config_changes.wake_at()).min()
     }
 
-    /// Makes the state directory anew if somebody has removed it: the apps take their sockets there.
+    /// Makes the state directory anew if somebody has removed it: the apps take their sockets there, and who comes next
+    /// is to find its lock taken.
     fn settle_in(&mut self) {
-        if self.counter.path.exists() || self.stopping {
+        if self.stopping || (self.place.state.is_there() && self.counter.path.exists()) {
             return;
         }
-        let made = state_dir::create(&self.config.state_dir).map_err(anyhow::Error::from);
+        let made = self.place.state.renew().map_err(anyhow::Error::from);
         match made.and_then(|()| self.counter.open()) {
             Ok(()) => {
+                self.homeless = None;
                 tracing::warn!("the state directory was removed; it is made anew");
                 self.reload(&Reason::new(Class::Config, "the state directory was removed"), |_, _| true);
             }
-            Err(error) => tracing::error!("the state directory was removed: {error:#}"),
+            Err(error) => {
+                let why = Some(format!("{error:#}"));
+                // It is tried again and again, and said once.
+                if self.homeless != why {
+                    tracing::error!("the state directory was removed, and cannot be made anew: {error:#}");
+                    self.homeless = why;
+                }
+            }
         }
     }
 
@@ -306,36 +321,6 @@ impl Driver {
             self.failure = Some(failure);
             self.stop("not every app came up");
         }
-    }
-
-    fn status(&self) -> Status {
-        Status {
-            supervisor: Supervisor {
-                pid: std::process::id(),
-                uptime_s: self.started.elapsed().as_secs(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                config: self.config.path.clone(),
-                config_problems: self.problems.clone(),
-                problems: self.blind.iter().cloned().chain(self.shared()).collect(),
-            },
-            apps: self.units.iter().map(Unit::status).collect(),
-        }
-    }
-}
-
-impl Driver {
-    /// Apps that wait for clients at one address: one took over the other's, which went back to it.
-    fn shared(&self) -> Vec<String> {
-        let at = |unit: &Unit| {
-            let child = unit.on_duty().filter(|_| !unit.leaving && unit.is(State::Online))?;
-            Some((unit.name().to_owned(), child.version.address()?))
-        };
-        let there: Vec<_> = self.units.iter().filter_map(at).collect();
-        let shares = |(n, (name, address)): (usize, &(String, std::net::SocketAddr))| {
-            let (other, _) = there.iter().skip(n + 1).find(|(_, at)| at == address)?;
-            Some(format!("{name} and {other} both listen on {address}: mend chat.toml, and reload both"))
-        };
-        there.iter().enumerate().filter_map(shares).collect()
     }
 }
 

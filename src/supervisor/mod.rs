@@ -79,14 +79,14 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let signals =
         Signals::register().map_err(|error| Failure::failed(format_args!("no signals: {error}")))?;
-    let state = StateDir::open(&config.state_dir)?;
+    let state = Arc::new(StateDir::open(&config.state_dir)?);
     // Full: who has something to tell waits, and what each tells keeps its order.
     let (reports, reported) = mpsc::channel(256);
     let (changes, changed) = mpsc::channel(256);
     let (questions, asked) = mpsc::channel(16);
     let events = Events::open(&config.state_dir)
         .map_err(|error| Failure::usage(format_args!("cannot write the history: {error}")))?;
-    let place = Arc::new(Workplace::new(state.run(), events, reports, Doors::handed(handed))?);
+    let place = Arc::new(Workplace::new(state.clone(), events, reports, Doors::handed(handed))?);
     tree::adopt_orphans();
     place.hooks.set(&config.hooks);
     let units = units(&config, &place)?;
@@ -102,14 +102,16 @@ pub(crate) async fn run(
     let outcome = Driver::new(config, place, units, changes, counter, background)?
         .run(Incoming { signals, reported, changed, asked })
         .await;
-    let _ = std::fs::remove_file(&path);
+    if state.is_there() {
+        let _ = std::fs::remove_file(&path);
+    }
     hooks.finish().await;
     tree::kill_all(&keeper::NAME.to_string_lossy());
     // All that was written is in the logs when the keepers are gone.
     keepers.close();
     let _ = tokio::time::timeout(LAST_LINES, keepers.wait()).await;
     // The lock goes first: who was told that it is over may start the next at once.
-    drop(state);
+    state.let_go();
     done.cancel();
     tokio::task::yield_now().await;
     outcome

@@ -1,13 +1,44 @@
-//! What `status` shows of an app.
+//! What `status` shows: of the supervisor, and of its apps.
 
-use super::{logs, machine::State, unit::Unit};
+use super::{driver::Driver, logs, machine::State, unit::Unit};
 use crate::control::{
     client,
-    types::{AppStatus, Health},
+    types::{AppStatus, Health, Status, Supervisor},
 };
 
 /// Lines of its log that are shown of an app that fails over and over.
 const LAST_LINES: usize = 5;
+
+impl Driver {
+    /// How everything is.
+    pub(super) fn status(&self) -> Status {
+        Status {
+            supervisor: Supervisor {
+                pid: std::process::id(),
+                uptime_s: self.started.elapsed().as_secs(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                config: self.config.path.clone(),
+                config_problems: self.problems.clone(),
+                problems: self.blind.iter().cloned().chain(self.shared()).collect(),
+            },
+            apps: self.units.iter().map(Unit::status).collect(),
+        }
+    }
+
+    /// Apps that wait for clients at one address: one took over the other's, which went back to it.
+    fn shared(&self) -> Vec<String> {
+        let at = |unit: &Unit| {
+            let child = unit.on_duty().filter(|_| !unit.leaving && unit.is(State::Online))?;
+            Some((unit.name().to_owned(), child.version.address()?))
+        };
+        let there: Vec<_> = self.units.iter().filter_map(at).collect();
+        let shares = |(n, (name, address)): (usize, &(String, std::net::SocketAddr))| {
+            let (other, _) = there.iter().skip(n + 1).find(|(_, at)| at == address)?;
+            Some(format!("{name} and {other} both listen on {address}: mend chat.toml, and reload both"))
+        };
+        there.iter().enumerate().filter_map(shares).collect()
+    }
+}
 
 impl Unit {
     /// How it is.

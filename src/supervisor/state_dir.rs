@@ -1,6 +1,6 @@
 //! The state directory: one supervisor at a time, its folders, and the children an earlier one left behind.
 
-use crate::error::Failure;
+use crate::{error::Failure, lock::lock};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
@@ -11,9 +11,10 @@ use std::{
     io::{self, Read, Seek, Write},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
+    sync::Mutex,
     time::Duration,
 };
 
@@ -21,10 +22,13 @@ use std::{
 /// other.
 const HANDOVER: Duration = Duration::from_secs(12);
 
+/// Its lock, with the pid of who has it.
+const LOCK: &str = "supervisor.lock";
+
 /// Held for the life of the supervisor; the lock goes with it, however it ends.
 pub(super) struct StateDir {
     root: PathBuf,
-    _lock: File,
+    lock: Mutex<File>,
 }
 
 impl StateDir {
@@ -33,39 +37,76 @@ impl StateDir {
     /// # Errors
     /// It cannot be written, or another supervisor has it (exit code 2, nothing was started).
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
-        let cannot = |error: io::Error| unusable(root, error);
-        create(root).map_err(cannot)?;
-        let path = root.join("supervisor.lock");
-        let open =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o640).open(path);
-        let mut lock = open.map_err(cannot)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::Error(error)) => return Err(cannot(error)),
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let _ = lock.read_to_string(&mut pid);
-                return Err(Failure::usage(format_args!(
-                    "another supervisor (pid {}) has the state directory {}",
-                    pid.trim(),
-                    root.display()
-                ))
-                .hint("`chatctl status` shows it; a second one needs a state_dir of its own"));
-            }
+        let lock = take(root).map_err(|why| match why {
+            Unavailable::Io(error) => unusable(root, error),
+            Unavailable::Taken(pid) => Failure::usage(format_args!(
+                "another supervisor (pid {pid}) has the state directory {}",
+                root.display()
+            ))
+            .hint("`chatctl status` shows it; a second one needs a state_dir of its own"),
+        })?;
+        Ok(Self { root: root.to_owned(), lock: Mutex::new(lock) })
+    }
+
+    /// Whether it still is there, and not another in its place.
+    pub(super) fn is_there(&self) -> bool {
+        let place = |file: fs::Metadata| (file.dev(), file.ino());
+        let held = lock(&self.lock).metadata().map(place);
+        let there = fs::metadata(self.root.join(LOCK)).map(place);
+        matches!((held, there), (Ok(held), Ok(there)) if held == there)
+    }
+
+    /// Makes anew what somebody has removed of it.
+    ///
+    /// # Errors
+    /// It cannot be written, or another supervisor came meanwhile.
+    pub(super) fn renew(&self) -> Result<(), Unavailable> {
+        if self.is_there() {
+            return Ok(create(&self.root)?);
         }
-        let write = |lock: &mut File| {
-            lock.set_len(0)?;
-            lock.rewind()?;
-            writeln!(lock, "{}", std::process::id())
-        };
-        write(&mut lock).map_err(cannot)?;
-        Ok(Self { root: root.to_owned(), _lock: lock })
+        *lock(&self.lock) = take(&self.root)?;
+        Ok(())
+    }
+
+    /// Another supervisor may have it.
+    pub(super) fn let_go(&self) {
+        let _ = lock(&self.lock).unlock();
     }
 
     /// Where the Unix sockets and pid files are.
     pub(super) fn run(&self) -> PathBuf {
         self.root.join("run")
     }
+}
+
+/// Why a supervisor cannot have it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unavailable {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("another supervisor (pid {0}) has it")]
+    Taken(String),
+}
+
+/// Makes the folders and takes the lock.
+fn take(root: &Path) -> Result<File, Unavailable> {
+    create(root)?;
+    let mut open = OpenOptions::new();
+    open.create(true).truncate(false).read(true).write(true).mode(0o640);
+    let mut lock = open.open(root.join(LOCK))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+        Err(TryLockError::WouldBlock) => {
+            let mut pid = String::new();
+            let _ = lock.read_to_string(&mut pid);
+            return Err(Unavailable::Taken(pid.trim().to_owned()));
+        }
+    }
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{}", std::process::id())?;
+    Ok(lock)
 }
 
 /// Stops the child that an earlier supervisor left behind when it was killed: it still has the port. Gracefully,

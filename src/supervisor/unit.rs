@@ -395,7 +395,9 @@ impl Unit {
 
 impl Drop for Unit {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(client::stats_socket(&self.place.run, self.name()));
+        if self.place.state.is_there() {
+            let _ = std::fs::remove_file(client::stats_socket(&self.place.run, self.name()));
+        }
     }
 }
 

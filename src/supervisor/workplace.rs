@@ -1,6 +1,9 @@
 //! Where units work: what all of them have in common, and how they are told of their children.
 
-use super::{child::News, events::Events, hooks::Hooks, machine::Id, probe::Answer, sockets::Doors};
+use super::{
+    child::News, events::Events, hooks::Hooks, machine::Id, probe::Answer, sockets::Doors,
+    state_dir::StateDir,
+};
 use crate::error::Failure;
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
@@ -10,7 +13,9 @@ use tokio_util::task::TaskTracker;
 pub(super) struct Workplace {
     /// The program the children run, resolved once: a replaced binary keeps its path.
     pub(super) program: PathBuf,
-    /// Folder of the Unix sockets and pid files.
+    /// What all of them is kept in; another supervisor's, should it not be there any more.
+    pub(super) state: Arc<StateDir>,
+    /// Folder in it of the Unix sockets and pid files.
     pub(super) run: PathBuf,
     /// Where the children's news go.
     pub(super) reports: mpsc::Sender<Report>,
@@ -28,7 +33,7 @@ impl Workplace {
     /// # Errors
     /// The program's own path is not to be found out, or the history not to be written.
     pub(super) fn new(
-        run: PathBuf,
+        state: Arc<StateDir>,
         events: Events,
         reports: mpsc::Sender<Report>,
         doors: Doors,
@@ -37,7 +42,8 @@ impl Workplace {
             .map_err(|error| Failure::failed(format_args!("cannot find the chatctl program: {error}")))?;
         let events = Arc::new(events);
         let hooks = Hooks::new(events.clone());
-        Ok(Self { program, run, reports, events, hooks, doors, keepers: TaskTracker::new() })
+        let run = state.run();
+        Ok(Self { program, state, run, reports, events, hooks, doors, keepers: TaskTracker::new() })
     }
 }
 

@@ -117,8 +117,47 @@ fn a_state_directory_that_was_removed_is_made_anew_and_nobody_is_refused() {
     assert_ne!(supervisor.child(), first);
     signal(supervisor.child(), "KILL");
     supervisor.restarted(2);
+    let second = chatctl(supervisor.dir.path(), &["supervise"]);
+    assert!(
+        stderr(&second).contains(&format!("another supervisor (pid {})", supervisor.pid())),
+        "{second:?}"
+    );
     let log = fs::read_to_string(supervisor.path("state/logs/chatting.log")).unwrap();
     assert!(log.contains("listening on http://"), "{log}");
+}
+
+#[test]
+fn a_supervisor_whose_state_directory_is_anothers_by_now_says_so_and_leaves_it_alone() {
+    let mut both = [(); 2].map(|()| Supervisor::prepare(""));
+    let state = both[0].path("state");
+    for supervisor in &both {
+        let toml = format!("state_dir = {state:?}\n[[app]]\nname = \"a\"\ncommand = [\"sleep\", \"600\"]\n");
+        fs::write(supervisor.path("chat.toml"), toml).unwrap();
+    }
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_chatctl"));
+    let online = |supervisor: &Supervisor| {
+        let is = || {
+            let status = supervisor.status()?;
+            let own = status["supervisor"]["pid"] == supervisor.pid();
+            (own && status["apps"][0]["state"] == "online").then_some(())
+        };
+        until("its app", is);
+    };
+    both[0].begin(program);
+    online(&both[0]);
+    // It sees nothing of it before the other is there.
+    signal(both[0].pid(), "STOP");
+    fs::remove_dir_all(&state).unwrap();
+    both[1].begin(program);
+    online(&both[1]);
+    signal(both[0].pid(), "CONT");
+    let word = format!("cannot be made anew: another supervisor (pid {}) has it", both[1].pid());
+    until("its word", || both[0].log().contains(&word).then_some(()));
+    signal(both[0].pid(), "TERM");
+    assert!(both[0].ended().success());
+    assert_eq!(both[0].log().matches(&word).count(), 1, "{}", both[0].log());
+    online(&both[1]);
+    assert!(!both[1].log().contains("was removed"), "{}", both[1].log());
 }
 
 #[test]
