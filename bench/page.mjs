@@ -57,8 +57,8 @@ const TABLES = [
     note: "All of 5,000 connections cut in one moment; 100 people whose connections are cut every 15 s, for 2 s, at 50 messages a second, for 20 s.",
     of: ["storm 5,000", "jitter"],
     figures: [
-      ["all are back after", (report) => report.scenario === "storm" ? report.back_us?.max : undefined, ms, "less"],
-      ["with their session", (report) => report.returns && report.returns.recovered / report.returns.back, share],
+      ["all are back after", (report) => report.scenario === "storm" && report.returns.away === 0 ? report.back_us?.max : undefined, ms, "less"],
+      ["with their session", (report) => report.returns && report.returns.recovered / (report.returns.back + report.returns.away), share],
       ["of what was said arrived", arrived, share],
     ],
   },
@@ -95,6 +95,23 @@ function honesty(rows) {
   if (lines.length === 0) return "";
   return `## Who was measured\n\nCores used by the server / by the generator. A server that is kept busy is at 1.\n\n` +
     `| | ${Object.values(NAMES).join(" | ")} |\n|---|--:|--:|--:|\n${lines.join("\n")}\n`;
+}
+
+/** What flatters a figure, or spoils it: the medians above do not show it. */
+function blemishes(rows) {
+  const lines = rows.flatMap(({ name, server, round, report: { connections, messages, returns, stolen, interrupted, troubles } }) => {
+    // That something is lost on those who are cut off is what is measured there, and that a door is crowded.
+    const lost = returns ? { "still away": returns.away } : {
+      missing: messages?.missing, refused: messages?.refused, "could not be sent": messages?.unsent,
+      ...troubles,
+    };
+    const said = Object.entries({ "not let in": connections.wanted - connections.made, "connections lost": connections.lost, ...lost })
+      .filter(([, times]) => times > 0).map(([what, times]) => `${count(times)} ${what}`);
+    if (interrupted) said.push("ended early");
+    if (stolen?.share >= 0.01) said.push(`the host took ${share(stolen.share)} of the processors`);
+    return said.length > 0 ? [`- ${name}, ${NAMES[server]}, round ${round}: ${said.join("; ")}`] : [];
+  });
+  return lines.length > 0 ? `## What was not as it should be\n\n${lines.join("\n")}\n` : "";
 }
 
 /** The series of a curve: for each server the points [x, y]. */
@@ -153,6 +170,7 @@ export function writePage(folder, rows, program) {
     `- ${new Date().toISOString().slice(0, 10)}. Both cores are virtual, and others use the same machine: ratios of one round are worth more than figures of two days.\n`,
     ...TABLES.map((shown) => table(shown, rows)),
     honesty(rows),
+    blemishes(rows),
   ];
   const pictures = growth(folder, rows);
   if (pictures) page.push(`## Growth\n\n${pictures}`);

@@ -36,7 +36,11 @@ const FIGURES: [Figure; 18] = [
     ("coming in, 99 %", Unit::Micros, |report| Some(report.entry_us?.p99 as f64)),
     ("came back with their session", Unit::Number, |report| Some(report.returns.as_ref()?.recovered as f64)),
     ("coming back, 99 %", Unit::Micros, |report| Some(report.back_us?.p99 as f64)),
-    ("all back", Unit::Micros, |report| Some(report.back_us?.max as f64)),
+    // Where some have not come back there is no such time.
+    ("all back", Unit::Micros, |report| {
+        let all = report.returns.as_ref()?.away == 0;
+        report.back_us.filter(|_| all).map(|back| back.max as f64)
+    }),
     ("memory (PSS)", Unit::Bytes, |report| Some(report.server.as_ref()?.pss_bytes as f64)),
     ("memory of a connection", Unit::Bytes, |report| report.server.as_ref()?.bytes_per_connection),
     ("memory when all have gone", Unit::Bytes, |report| {
@@ -54,6 +58,8 @@ pub(crate) struct Comparison {
     rounds: [usize; 2],
     /// What was asked for differently.
     differences: Vec<String>,
+    /// How many of each lost or refused something, or were ended early: what they say of the rest flatters.
+    not_whole: [usize; 2],
     figures: Vec<Row>,
 }
 
@@ -82,6 +88,8 @@ impl Comparison {
         Self {
             rounds: [before.len(), after.len()],
             differences: differences(before, after),
+            not_whole: [before, after]
+                .map(|reports| reports.iter().filter(|report| !report.is_whole()).count()),
             figures: FIGURES.into_iter().filter_map(row).collect(),
         }
     }
@@ -140,6 +148,14 @@ impl Display for Comparison {
             let ratio = ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"));
             writeln!(f, "{name:28} {:>14} {:>14}   {ratio:>6}", unit.show(*before), unit.show(*after))?;
         }
+        for ((what, rounds), count) in ["before", "after"].iter().zip(self.rounds).zip(self.not_whole) {
+            if count > 0 {
+                writeln!(
+                    f,
+                    "! {what}: {count} of {rounds} lost or refused something, or were ended early: see the reports"
+                )?;
+            }
+        }
         self.differences.iter().try_for_each(|difference| writeln!(f, "! {difference}"))
     }
 }
@@ -187,6 +203,25 @@ mod tests {
             text.contains("medians of 3 and 2") && text.contains("2.0 MB") && !text.contains("latency"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn measurements_that_lost_something_are_not_compared_in_silence() {
+        let spread = |max| json!({ "count": 1, "min": 1, "mean": 1.0, "p50": 1, "p90": 1, "p99": 1, "p999": 1, "max": max });
+        let storm = |away, max| {
+            report(
+                1.0,
+                json!({ "back_us": spread(max), "returns": { "back": 9, "recovered": 9, "away": away } }),
+            )
+        };
+        let well = Comparison::of(&[storm(0, 9000)], &[storm(0, 5000)]);
+        assert!(well.figures.iter().any(|row| row.name == "all back"));
+        assert!(!well.to_string().contains('!'), "{well}");
+        let ill = Comparison::of(&[storm(0, 9000)], &[storm(1, 10), storm(0, 10)]);
+        assert_eq!(ill.not_whole, [0, 1]);
+        assert!(ill.to_string().contains("! after: 1 of 2 lost"), "{ill}");
+        let away = Comparison::of(&[storm(0, 9000)], &[storm(1, 10)]);
+        assert!(away.figures.iter().all(|row| row.name != "all back"), "{away}");
     }
 
     #[test]

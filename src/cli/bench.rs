@@ -226,7 +226,7 @@ pub(crate) struct Compare {
     /// And of after
     #[arg(value_hint = ValueHint::FilePath)]
     pub(crate) after: PathBuf,
-    /// For machines: {rounds, differences, figures: [{name, before, after, ratio}]}
+    /// For machines: {rounds, differences, not_whole, figures: [{name, before, after, ratio}]}
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,7 +1,7 @@
 // The script that measures beside Node: that it measures, goes on where it was ended, and writes its page.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -31,6 +31,17 @@ test("a short round gives a page with figures and curves", async (t) => {
   const curve = await readFile(join(folder, "bench/growth-clients.svg"), "utf8");
   assert.doesNotMatch(curve, /undefined|NaN|Infinity/);
   assert.ok(curve.match(/<circle /g).length >= 2);
+  // What a median would not show.
+  const [first] = lines;
+  const spoilt = { ...first, report: { ...first.report, troubles: { "refused: too much": 7 }, stolen: { cpu_s: 1, share: 0.25 } } };
+  const storm = { ...first, name: "storm 5,000", report: { ...first.report, scenario: "storm", messages: null, back_us: { max: 5 }, returns: { back: 9, recovered: 9, away: 1 } } };
+  await writeFile(join(folder, "target/bench/results.jsonl"), [spoilt, storm].map((line) => JSON.stringify(line)).join("\n"));
+  await run("--page");
+  const said = await readFile(join(folder, "bench/RESULTS.md"), "utf8");
+  assert.match(said, /- 100x1, chatctl, round 1: 7 refused: too much; the host took 25\.00 % of the processors\n/);
+  assert.match(said, /- storm 5,000, chatctl, round 1: 1 still away\n/);
+  assert.match(said, /\| storm 5,000 \| with their session \| 90\.00 % /);
+  assert.doesNotMatch(said, /all are back after/);
 });
 
 test("steps of a scale are round and reach beyond the largest value", () => {
