@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 /// A server may take so long to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -47,6 +48,8 @@ struct Queue {
     rate: Option<f64>,
     /// When each was due that has not come in yet.
     waiting: RefCell<HashMap<u32, u64>>,
+    /// Nobody is due any more.
+    over: CancellationToken,
 }
 
 impl Queue {
@@ -66,21 +69,21 @@ impl Queue {
 
 /// See the module.
 pub(super) async fn run(run: &Rc<Run>, churn: &Churn) -> Result<Report> {
-    let idle = run.usage()?;
+    let idle = run.usage();
     // The first one finds out whether anybody is let in.
     tokio::select! {
         () = run.stop.cancelled() => bail!("interrupted before anybody came in"),
         visited = visit(run, 0, run.now(), || ()) => visited?,
     }
     run.speaks.set(true);
-    let waiting = RefCell::default();
-    let queue = Rc::new(Queue { next: Cell::new(1), begin: run.now(), rate: churn.rate, waiting });
+    let (waiting, over) = (RefCell::default(), CancellationToken::new());
+    let queue = Rc::new(Queue { next: Cell::new(1), begin: run.now(), rate: churn.rate, waiting, over });
     let mut guests = JoinSet::new();
     for _ in 0..churn.clients {
         guests.spawn_local(one_by_one(run.clone(), queue.clone()));
     }
     run.pause(churn.warmup, |_| "warming up".to_owned()).await;
-    let (before, own_before) = (run.usage()?, process::here());
+    let (before, own_before) = (run.usage(), process::here());
     run.tally.borrow_mut().entry = Times::default();
     run.tally.borrow_mut().measure(run.now()..u64::MAX);
     run.pause(churn.duration, |tally: &Tally| {
@@ -88,8 +91,9 @@ pub(super) async fn run(run: &Rc<Run>, churn: &Churn) -> Result<Report> {
     })
     .await;
     run.tally.borrow_mut().close(run.now());
-    let (after, own_after) = (run.usage()?, process::here());
+    let (after, own_after) = (run.usage(), process::here());
     run.speaks.set(false);
+    queue.over.cancel();
     // Who is on the way in counts too, however long it takes.
     let last = async { while guests.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(LAST, last).await;
@@ -111,18 +115,23 @@ pub(super) async fn run(run: &Rc<Run>, churn: &Churn) -> Result<Report> {
     Ok(report)
 }
 
-/// One after the other, as long as it lasts.
+/// One after the other, as long as anybody is due.
 async fn one_by_one(run: Rc<Run>, queue: Rc<Queue>) -> Result<()> {
     let mut timer = Timer::new()?;
-    while run.speaks.get() {
+    loop {
         let number = queue.next.replace(queue.next.get() + 1);
         let now = run.now();
         let due = queue.rate.map_or(now, |rate| queue.begin + due(number, rate));
         if due > now {
-            timer.wait(Duration::from_nanos(due - now)).await?;
-            if !run.speaks.get() {
-                break;
+            tokio::select! {
+                waited = timer.wait(Duration::from_nanos(due - now)) => waited?,
+                () = queue.over.cancelled() => {}
             }
+        }
+        // Whoever was due before the end comes, however late.
+        let is_due = queue.rate.is_some() && run.tally.borrow().window.contains(&due);
+        if !run.speaks.get() && !is_due {
+            return Ok(());
         }
         queue.waiting.borrow_mut().insert(number, due);
         let is_in = || {
@@ -133,7 +142,6 @@ async fn one_by_one(run: Rc<Run>, queue: Rc<Queue>) -> Result<()> {
             run.tally.borrow_mut().trouble(format_args!("{why:#}"));
         }
     }
-    Ok(())
 }
 
 /// Comes in, says so, and goes.

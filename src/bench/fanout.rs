@@ -47,7 +47,7 @@ pub(crate) struct Fanout {
 
 /// See the module.
 pub(super) async fn run(run: &Rc<Run>, fanout: &Fanout) -> Result<Report> {
-    let idle = run.usage()?;
+    let idle = run.usage();
     let crowd = Crowd::gather(run, fanout.clients, fanout.rooms, false).await?;
     run.speaks.set(true);
     let senders: Vec<_> = crowd.clients.iter().take(fanout.senders as usize).cloned().collect();
@@ -59,7 +59,7 @@ pub(super) async fn run(run: &Rc<Run>, fanout: &Fanout) -> Result<Report> {
         }
     }
     run.pause(fanout.warmup, |_| "warming up".to_owned()).await;
-    let (before, own_before) = (run.usage()?, process::here());
+    let (before, own_before) = (run.usage(), process::here());
     let begin = run.now();
     run.tally.borrow_mut().measure(begin..u64::MAX);
     let shown = |tally: &Tally| {
@@ -67,7 +67,7 @@ pub(super) async fn run(run: &Rc<Run>, fanout: &Fanout) -> Result<Report> {
     };
     run.pause(fanout.duration, shown).await;
     run.tally.borrow_mut().close(run.now());
-    let (after, own_after) = (run.usage()?, process::here());
+    let (after, own_after) = (run.usage(), process::here());
     run.speaks.set(false);
     drain(run).await;
     let mut report = Report::new(run, "fanout", fanout, fanout.clients);

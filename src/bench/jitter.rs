@@ -44,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// See the module.
 pub(super) async fn run(run: &Rc<Run>, jitter: &Jitter) -> Result<Report> {
-    let idle = run.usage()?;
+    let idle = run.usage();
     let crowd = Crowd::gather(run, jitter.clients, jitter.rooms, true).await?;
     let (senders, movers) = crowd.clients.split_at(crowd.clients.len().min(jitter.senders as usize));
     senders.iter().for_each(|sender| drop(tokio::task::spawn_local(sender.clone().stay())));
@@ -56,14 +56,14 @@ pub(super) async fn run(run: &Rc<Run>, jitter: &Jitter) -> Result<Report> {
         let first = jitter.every.mul_f64((n + 1) as f64 / movers.len() as f64);
         tokio::task::spawn_local(wander(run.clone(), mover.clone(), first, pace, away.clone()));
     }
-    let (before, own_before) = (run.usage()?, process::here());
+    let (before, own_before) = (run.usage(), process::here());
     run.tally.borrow_mut().measure(run.now()..u64::MAX);
     tokio::task::spawn_local(fanout::open_loop(run.clone(), senders.to_vec(), jitter.rate));
     let shown =
         |tally: &Tally| format!("measuring: {} cut, {} delivered", tally.cuts, tally.delivered_in_window);
     run.pause(jitter.duration, shown).await;
     run.tally.borrow_mut().close(run.now());
-    let (after, own_after) = (run.usage()?, process::here());
+    let (after, own_after) = (run.usage(), process::here());
     run.speaks.set(false);
     // Whoever is away comes back, and is told what it has missed.
     run.until(jitter.away + PATIENCE, || away.get() == 0, |_| format!("{} are still away", away.get())).await;

@@ -242,7 +242,8 @@ impl Report {
     }
 
     /// After all had gone.
-    pub(super) fn left(&mut self, usage: Option<Usage>) {
+    pub(super) fn left(&mut self, usage: Option<Usage>, tally: &Tally) {
+        self.troubles.clone_from(&tally.troubles);
         if let (Some(server), Some(usage)) = (&mut self.server, usage) {
             server.pss_after_bytes = Some(usage.pss);
         }

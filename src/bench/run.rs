@@ -116,7 +116,7 @@ impl Run {
             began,
             shows: std::io::stderr().is_terminal(),
         };
-        run.usage()?;
+        run.against.pid.map(process::usage).transpose()?;
         Ok(run)
     }
 
@@ -135,12 +135,15 @@ impl Run {
         Identity { name: format!("b{number}"), room: format!("bench-{run:x}-{room}") }
     }
 
-    /// What the server has used until now; `None`: it is not known which process it is.
-    ///
-    /// # Errors
-    /// It is gone, or somebody else's.
-    pub(super) fn usage(&self) -> Result<Option<Usage>> {
-        self.against.pid.map(process::usage).transpose()
+    /// What the server has used until now; `None`: it is not known which process it is, or it is gone. That it did not
+    /// outlive the measurement is a result, and the rest of it is worth something too.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let usage = process::usage(self.against.pid?);
+        usage
+            .map_err(|why| {
+                self.tally.borrow_mut().trouble(format_args!("the server did not live on: {why:#}"))
+            })
+            .ok()
     }
 
     /// From now on Ctrl-C ends the measurement, not the program: what has been measured is worth something.

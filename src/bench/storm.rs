@@ -32,9 +32,9 @@ pub(crate) struct Storm {
 
 /// See the module.
 pub(super) async fn run(run: &Rc<Run>, storm: &Storm) -> Result<Report> {
-    let idle = run.usage()?;
+    let idle = run.usage();
     let crowd = Crowd::gather(run, storm.clients, storm.rooms, true).await?;
-    let (before, own_before) = (run.usage()?, process::here());
+    let (before, own_before) = (run.usage(), process::here());
     let cut = run.now();
     run.tally.borrow_mut().measure(cut..u64::MAX);
     let away = Rc::new(Cell::new(crowd.clients.len()));
@@ -45,7 +45,7 @@ pub(super) async fn run(run: &Rc<Run>, storm: &Storm) -> Result<Report> {
     }
     run.until(storm.patience, || away.get() == 0, |_| format!("{} are still away", away.get())).await;
     run.tally.borrow_mut().close(run.now());
-    let (after, own_after) = (run.usage()?, process::here());
+    let (after, own_after) = (run.usage(), process::here());
     let mut report = Report::new(run, "storm", storm, storm.clients);
     report.returns(&run.tally.borrow(), away.get() as u64);
     report.generator(&own_before, &own_after);

@@ -281,6 +281,33 @@ fn who_is_interrupted_shows_what_was_measured() {
 }
 
 #[test]
+fn a_server_that_dies_of_the_load_is_a_result_too() {
+    let (server, url, pid) = server("web");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chatctl"));
+    command.args([
+        "bench",
+        &url,
+        "--duration",
+        "1h",
+        "--warmup",
+        "0s",
+        "--json",
+        "--profile",
+        "web",
+        "--pid",
+        &pid,
+    ]);
+    let process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    until("its clients", || (server.app()?["connections"].as_u64() == Some(100)).then_some(()));
+    signal(pid.parse().unwrap(), "KILL");
+    let output = process.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((number(&report, "/connections/lost"), output.status.code()), (100, Some(1)), "{report}");
+    let troubles = report["troubles"].to_string();
+    assert!(troubles.contains("the server did not live on: ") && troubles.contains(&pid), "{troubles}");
+}
+
+#[test]
 fn two_measurements_are_compared_also_of_many_rounds() {
     let (_server, url, pid) = server("web");
     let folder = tempfile::tempdir().unwrap();
