@@ -13,7 +13,7 @@ use super::{
 };
 use anyhow::Result;
 use serde::Serialize;
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, future::pending, rc::Rc, time::Duration};
 
 /// How much is asked for.
 #[derive(Debug, Serialize)]
@@ -88,6 +88,13 @@ struct Pace {
 async fn wander(run: Rc<Run>, client: Rc<Client>, first: Duration, pace: Pace, absent: Rc<Cell<u32>>) {
     let mut lasts = first;
     loop {
+        let time_is_up = async {
+            tokio::time::sleep(lasts).await;
+            if !run.speaks.get() {
+                // Whoever is here then stays: what is still owed is waited for.
+                pending::<()>().await;
+            }
+        };
         tokio::select! {
             why = client.listen() => {
                 client.ended(&why);
@@ -95,7 +102,7 @@ async fn wander(run: Rc<Run>, client: Rc<Client>, first: Duration, pace: Pace, a
                     return;
                 }
             }
-            () = tokio::time::sleep(lasts), if run.speaks.get() => {
+            () = time_is_up => {
                 client.cut();
                 run.tally.borrow_mut().cuts += 1;
             }

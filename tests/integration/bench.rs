@@ -180,6 +180,10 @@ fn what_is_wrong_is_said_in_words() {
     assert!(why.contains("no process 4194305"), "{why}");
 }
 
+/// The answer to an upgrade, an Engine.IO session, and a Socket.IO one.
+const WELCOME: &[u8] =
+    b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x0c0{\"sid\":\"a\"}\x81\x0d40{\"sid\":\"b\"}";
+
 /// A server of this kind: it gets each connection with its number, from 0, and keeps it as long as it likes.
 fn strange(serve: impl Fn(usize, TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -249,7 +253,7 @@ fn who_never_came_in_is_in_the_report_of_those_who_come_and_go() {
             let _ = stream.read(&mut [0; 4096]);
             // Those after the tenth wait for ever.
             if n <= 10 {
-                let _ = stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x0c0{\"sid\":\"a\"}\x81\x0d40{\"sid\":\"b\"}");
+                let _ = stream.write_all(WELCOME);
             }
             while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0 && n > 10) {}
         });
@@ -262,6 +266,25 @@ fn who_never_came_in_is_in_the_report_of_those_who_come_and_go() {
     assert!((1..=10).contains(&made) && wanted > 80, "{report}");
     let troubles = report["troubles"].to_string();
     assert!(troubles.contains(&format!("{} who were due have not come in", wanted - made)), "{report}");
+}
+
+#[test]
+fn nobody_is_cut_off_when_nobody_speaks_any_more() {
+    let url = strange(|n, mut stream| {
+        std::thread::spawn(move || {
+            let _ = stream.read(&mut [0; 4096]);
+            // Two come in, are told nothing, and would not come in again.
+            if n <= 2 {
+                let _ = stream.write_all(WELCOME);
+                while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
+            }
+        });
+    });
+    let how = ["--join", "none", "--clients", "2", "--senders", "1", "--rate", "20"];
+    let times = ["--every", "1s", "--away", "0s", "--duration", "500ms"];
+    let (report, _) = bench(&[&["jitter", &url][..], &how, &times].concat());
+    assert!(number(&report, "/messages/missing") > 0, "it is waited for what does not come: {report}");
+    assert_eq!((number(&report, "/returns/away"), number(&report, "/returns/back")), (0, 0), "{report}");
 }
 
 #[test]
