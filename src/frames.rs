@@ -25,10 +25,6 @@ impl Frame<'_> {
         self.has_opcode(TEXT)
     }
 
-    pub(crate) fn is_binary(&self) -> bool {
-        self.has_opcode(BINARY)
-    }
-
     pub(crate) fn has_opcode(&self, opcode: u8) -> bool {
         self.whole.first().is_some_and(|head| head & 0x0f == opcode)
     }

@@ -18,7 +18,7 @@
 //! - `chat`, `supervisor::machine` and `supervisor::backoff` know no runtime, no socket and no clock: time is
 //!   an argument. A test scans the sources and holds this.
 //! - Each foreign crate has one home: clap in `cli`, notify in `supervisor::watch`, sysinfo in
-//!   `supervisor::memory`, croner in `supervisor::cron`, ratatui in `top`, socketioxide in `server`, rusqlite in `server::recovery`,
+//!   `supervisor::memory`, croner in `supervisor::cron`, ratatui in `top`, socketioxide's parsers in `server::edge`, rusqlite in `server::recovery`,
 //!   landlock in `server::sandbox`, libc in `heap`.
 //! - Nothing is sent or acknowledged before it is in the journal; the journal never stops the chat.
 //! - Every queue is bounded and says what happens when it is full. No message is dropped in silence.

@@ -1,4 +1,4 @@
-//! Whole servers, in this process: by the real entrance, edge, engine, sequencer and journal.
+//! Whole servers, in this process: by the real entrance, edge, sequencer and journal.
 
 use crate::honest::Honest;
 use std::{

@@ -20,7 +20,6 @@ use crate::{
 };
 use indexmap::IndexSet;
 use serde::Serialize;
-use socketioxide::extract::SocketRef;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -37,9 +36,9 @@ const ACK_SIZE: usize = 48;
 /// One thing to be done.
 pub(super) enum Step {
     /// A newcomer is connected.
-    Arrive { member: MemberId, socket: SocketRef, link: Arc<Link> },
+    Arrive { member: MemberId, link: Arc<Link> },
     /// Somebody is back: it is to be told what was said in its rooms after `from`, and since it entered each.
-    Return { member: MemberId, socket: SocketRef, link: Arc<Link>, from: u64, rooms: Vec<(RoomId, u64)> },
+    Return { member: MemberId, link: Arc<Link>, from: u64, rooms: Vec<(RoomId, u64)> },
     /// Its connection is gone.
     Leave { member: MemberId, link: Arc<Link> },
     /// It hears what is said in the room after this id.
@@ -96,9 +95,9 @@ impl Delivery {
 
     pub(super) fn perform(&mut self, step: Step, recovery: &mut Recovery) {
         match step {
-            Step::Arrive { member, socket, link } => self.arrive(member, Peer::new(socket, link, None)),
-            Step::Return { member, socket, link, from, rooms } => {
-                self.arrive(member, Peer::new(socket, link, Some(CatchUp { from, rooms, next: 0 })));
+            Step::Arrive { member, link } => self.arrive(member, Peer::new(link, None)),
+            Step::Return { member, link, from, rooms } => {
+                self.arrive(member, Peer::new(link, Some(CatchUp { from, rooms, next: 0 })));
                 self.behind.insert(member);
                 self.catch_up_one(member, recovery);
             }
@@ -263,7 +262,7 @@ impl Delivery {
         let few = self.unwritten.len() <= AT_ONCE;
         for link in self.unwritten.drain(..) {
             if !few || !link.write_now() {
-                link.write_on();
+                link.wake();
             }
         }
     }

@@ -315,13 +315,6 @@ impl Ticket {
         }
     }
 
-    /// Its session, which began then, has ended and was never in the chat: counted if it had its time.
-    pub(super) fn never_connected(&self, since: Instant) {
-        if since.elapsed() >= self.doors.limits.handshake_timeout {
-            self.turn_away(RefusedBy::HandshakeTimeout);
-        }
-    }
-
     /// See [`Doors::turn_away`].
     pub(super) fn turn_away(&self, by: RefusedBy) {
         self.doors.turn_away(by);

@@ -1,9 +1,8 @@
-//! The link: what edge, socket handlers and sequencer know in common of one Engine.IO session.
+//! The link: what edge and sequencer know in common of one Engine.IO session.
 //!
-//! socketioxide's queue of a socket drops what does not fit, and cannot be asked how full it is. So both ends are
-//! counted here: the sequencer counts the packets it queues, the edge those that leave. The difference is the
-//! backlog, and the sequencer keeps it below the queue's size: nothing is ever dropped in silence. (socketioxide
-//! offering the length of a socket's queue, and whose queue a broadcast found full, would make this go away.)
+//! What the sequencer has sent waits here until it leaves, whatever the transport. Both ends are counted: the sequencer
+//! counts the packets it queues, the edge those that leave. The difference is the backlog, and the sequencer keeps it
+//! below the queue's size: nothing is ever dropped in silence.
 //!
 //! Against a client that sends faster than it can be served, a link has credit: with [`CREDIT`] of its events
 //! waiting, the edge reads no more from it. What waits is therefore bounded by the credit plus one read.
@@ -16,36 +15,30 @@ pub(super) use travel::Stage;
 
 use super::{
     doors::Ticket,
+    edge::Poller,
     living::{Counted, Kind, Living},
     recovery::{Admission, Pid},
     standing::Standing,
 };
-use crate::chat::{Identity, MemberId};
+use crate::{
+    chat::{Identity, MemberId},
+    config::RefusedBy,
+};
 use futures_util::task::AtomicWaker;
 use std::{
     sync::{
-        Arc, Mutex, OnceLock, Weak,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::*},
     },
     task::Waker,
     thread::Thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
-use tokio::sync::Notify;
 
 /// Events of one client that may wait for the sequencer before its transport is read no further.
 pub(super) const CREDIT: u32 = 256;
 
-/// Who knows polling sessions by their ids, and closes one that no stream stands for.
-pub(super) trait ClosePolling: Send + Sync {
-    /// Ends the session of this id as if its client had said goodbye.
-    fn close_polling(&self, sid: &str, eio3: bool);
-
-    /// There is no such session any more.
-    fn forget(&self, sid: &str);
-}
-
-/// One Engine.IO session as chatctl sees it; lives in the extensions of the request that socketioxide keeps.
+/// See the module.
 pub(super) struct Link {
     /// Its number in the log: the session's own id is a secret, whoever has it can speak for the client.
     pub(super) conn: u64,
@@ -70,14 +63,10 @@ pub(super) struct Link {
     /// The sequencer waits for the backlog to shrink.
     awaited: AtomicBool,
     sequencer: OnceLock<Thread>,
+    /// The task of its WebSocket.
     pub(super) reader: AtomicWaker,
-    pub(super) writer: AtomicWaker,
     /// Who it is in the chat; 0: not known yet.
     member: AtomicUsize,
-    /// What is to be said in the next CONNECT reply: under which id the client may come back.
-    offer: Mutex<Option<Pid>>,
-    /// There is such an offer. Apart, because it is asked with every write.
-    offering: AtomicBool,
     /// How it comes in, until the sequencer has let it in.
     admission: Mutex<Option<Admission>>,
     /// The client knows connection state recovery, and with it how to go on after a packet that is none.
@@ -85,15 +74,13 @@ pub(super) struct Link {
     /// The client said that it goes for good.
     farewell: AtomicBool,
     drain: AtomicU8,
-    /// The client knows that it is connected: the CONNECT reply has gone by.
+    /// The client is told that it is connected.
     connected: AtomicBool,
-    /// How late its heartbeats go out: those of connections that came all at once would else go all at once.
-    pub(super) heartbeat_delay: Duration,
     rooted: AtomicBool,
     stage: AtomicU8,
     moving: Mutex<travel::Moving>,
     /// Only what began as polling has one.
-    pub(super) polling: Option<Box<Polling>>,
+    pub(super) polling: Option<Box<Poller>>,
     living: Arc<Living>,
     counted: Counted,
     /// What it was let in by, and how fast it may be.
@@ -105,42 +92,13 @@ pub(super) struct Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.living.forget(self.conn);
-        if let Some(polling) = &self.polling
-            && let (Some(sid), Some(edge)) = (polling.sid.get(), polling.edge.upgrade())
-        {
-            edge.forget(sid);
+        if let Some(polling) = &self.polling {
+            polling.forget();
         }
         self.living.recount(&mut lock(&self.counted), None);
         self.living.settled();
-        self.ended();
         tracing::debug!(conn = self.conn, "forgotten");
     }
-}
-
-/// What only a polling session has.
-pub(super) struct Polling {
-    /// Its id, known once the open reply has gone by.
-    pub(super) sid: OnceLock<Box<str>>,
-    /// GETs that wait for packets now.
-    pub(super) gets: AtomicU32,
-    /// Told when a POST may go on.
-    pub(super) credit: Notify,
-    /// How it takes leave when the server stops.
-    pub(super) leave: Leave,
-    /// Who can close it.
-    pub(super) edge: Weak<dyn ClosePolling>,
-}
-
-/// A polling session on its way out: when the server stops, it has to be known that nothing of it is under way.
-#[derive(Default)]
-pub(super) struct Leave {
-    /// Told when the server stops.
-    pub(super) start: Notify,
-    /// POSTs that are being taken in, and when the last one was.
-    pub(super) posts: AtomicU32,
-    pub(super) last_post: Mutex<Option<Instant>>,
-    /// It was told to go.
-    pub(super) told: AtomicBool,
 }
 
 const POLLING: u8 = 0;
@@ -162,13 +120,13 @@ impl Link {
     pub(super) fn new(
         identity: Identity,
         eio3: bool,
-        polling: Option<Box<Polling>>,
+        polling: Option<Box<Poller>>,
         living: Arc<Living>,
     ) -> Arc<Self> {
         Arc::new(Self::of(identity, eio3, polling, living))
     }
 
-    fn of(identity: Identity, eio3: bool, polling: Option<Box<Polling>>, living: Arc<Living>) -> Self {
+    fn of(identity: Identity, eio3: bool, polling: Option<Box<Poller>>, living: Arc<Living>) -> Self {
         static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
         let conn = CONNECTIONS.fetch_add(1, Relaxed);
         tracing::debug!(conn, eio3, polling = polling.is_some(), "opened");
@@ -188,16 +146,12 @@ impl Link {
             awaited: AtomicBool::new(false),
             sequencer: OnceLock::new(),
             reader: AtomicWaker::new(),
-            writer: AtomicWaker::new(),
             member: AtomicUsize::new(0),
-            offer: Mutex::new(None),
-            offering: AtomicBool::new(false),
             admission: Mutex::new(None),
             modern: AtomicBool::new(false),
             farewell: AtomicBool::new(false),
             drain: AtomicU8::new(Drain::Not as u8),
             connected: AtomicBool::new(false),
-            heartbeat_delay: Duration::ZERO,
             rooted: AtomicBool::new(false),
             stage: AtomicU8::new(Stage::Here as u8),
             moving: Mutex::default(),
@@ -211,14 +165,9 @@ impl Link {
 
     // --- who it is
 
-    /// Says who the client is in the chat, and under which id it may come back: that is told to one that does not
-    /// know it.
+    /// Says who the client is in the chat, and under which id it may come back.
     pub(super) fn admit(&self, admission: Admission) {
         self.member.store(admission.member, Release);
-        if !self.is_connected() {
-            *lock(&self.offer) = admission.pid;
-            self.offering.store(admission.pid.is_some(), Release);
-        }
         *lock(&self.admission) = Some(admission);
         let mut counted = lock(&self.counted);
         let kind = if self.is_websocket() { Kind::WebSocket } else { Kind::Polling };
@@ -232,15 +181,9 @@ impl Link {
         self.member.load(Acquire)
     }
 
-    /// Whether [`Link::take_offer`] has one.
-    pub(super) fn is_offering(&self) -> bool {
-        self.offering.load(Acquire)
-    }
-
-    /// What is to be put into the CONNECT reply, once.
-    pub(super) fn take_offer(&self) -> Option<Pid> {
-        self.offering.store(false, Release);
-        lock(&self.offer).take()
+    /// Under which id the client may come back, when it is let in.
+    pub(super) fn pid(&self) -> Option<Pid> {
+        lock(&self.admission).as_ref()?.pid
     }
 
     /// Whether it is still to be let in.
@@ -255,7 +198,7 @@ impl Link {
         admission
     }
 
-    /// The CONNECT reply has gone by.
+    /// The client is told that it is connected.
     pub(super) fn seen_connect(&self) {
         self.connected.store(true, Release);
         self.living.settled();
@@ -289,10 +232,7 @@ impl Link {
     /// The server stops: lets the client go, or makes it.
     pub(super) fn drain(&self, how: Drain) {
         self.drain.fetch_max(how as u8, AcqRel);
-        self.reader.wake();
-        if let Some(polling) = &self.polling {
-            polling.leave.start.notify_waiters();
-        }
+        self.wake();
     }
 
     /// How far that is.
@@ -327,14 +267,10 @@ impl Link {
         if !self.cut.swap(true, AcqRel) {
             tracing::debug!(conn = self.conn, "cut");
         }
-        self.reader.wake();
-        self.writer.wake();
         if let Some(polling) = &self.polling {
-            polling.credit.notify_waiters();
-            if let (Some(sid), Some(edge)) = (polling.sid.get(), polling.edge.upgrade()) {
-                edge.close_polling(sid, self.eio3);
-            }
+            polling.end(self, false);
         }
+        self.wake();
     }
 
     /// Whether it was cut.
@@ -344,25 +280,30 @@ impl Link {
 
     /// The transport is gone.
     pub(super) fn close(&self) {
-        self.ended();
         self.closed.store(true, SeqCst);
         self.living.settled();
         tracing::debug!(conn = self.conn, "transport closed");
         self.wake_sequencer();
     }
 
-    /// The engine ends a session that takes too long to connect to the chat, and tells nobody: it has not ended before
-    /// its time was over, and is no longer there.
-    fn ended(&self) {
-        let connected = self.is_connected() || self.member() != 0;
-        if let Some(ticket) = self.ticket.get().filter(|_| !connected && !self.is_closed()) {
-            ticket.never_connected(self.born);
+    /// Its client did not connect in time.
+    pub(super) fn never_connected(&self) {
+        if let Some(ticket) = self.ticket.get() {
+            ticket.turn_away(RefusedBy::HandshakeTimeout);
         }
     }
 
     /// Whether nothing sent on it can arrive any more.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(SeqCst) || self.is_cut()
+    }
+
+    /// Has whoever has the transport look again: there is something to read, to write, or to go on with.
+    pub(super) fn wake(&self) {
+        self.reader.wake();
+        if let Some(polling) = &self.polling {
+            polling.wake();
+        }
     }
 
     // --- what comes in
@@ -375,15 +316,7 @@ impl Link {
     /// The sequencer has dealt with one; at half the credit the transport is read on.
     pub(super) fn give_credit(&self) {
         if self.waiting.fetch_sub(1, AcqRel) == CREDIT / 2 {
-            self.read_on();
-        }
-    }
-
-    /// Tells who reads the transport to look again whether it may.
-    pub(super) fn read_on(&self) {
-        self.reader.wake();
-        if let Some(polling) = &self.polling {
-            polling.credit.notify_waiters();
+            self.wake();
         }
     }
 
@@ -423,7 +356,7 @@ impl Link {
             return false;
         }
         match &self.polling {
-            Some(polling) if !self.is_websocket() => polling.gets.load(Acquire) == 0,
+            Some(polling) if !self.is_websocket() => !polling.is_listening(),
             _ => self.stalled.load(SeqCst),
         }
     }
@@ -438,7 +371,7 @@ impl Link {
         }
         self.awaited.store(waiting, SeqCst);
         if waiting {
-            self.write_on();
+            self.wake();
         }
     }
 

@@ -1,9 +1,9 @@
 //! The chat process: one profile, one listener, one namespace.
 //!
 //! ```text
-//! socket -> edge -> engine (socketioxide) -> socket handlers -> sequencer -> chat's rules
-//!                                                                  |    \-> recovery: the journal
-//! socket <- edge <------------------ frames ------ delivery <-------+ when it is safe (who polls: by the engine)
+//! socket -> edge: stream -> session -> namespace -> sequencer -> chat's rules
+//!                                                      |    \-> recovery: the journal
+//! socket <- edge <------- link <------ delivery <------+ when it is safe
 //! ```
 //!
 //! A restart: the next server asks for everything -> established connections go to it ([`handover`]).
@@ -28,6 +28,7 @@ mod handover;
 mod http;
 mod link;
 mod living;
+mod namespace;
 mod outbox;
 mod pace;
 mod packet;
@@ -38,7 +39,6 @@ mod recovery;
 mod reread;
 mod sandbox;
 mod sequencer;
-mod socket;
 mod source;
 mod standing;
 mod stats;
@@ -62,11 +62,11 @@ use connection::{Entrance, Open};
 use doors::Doors;
 use edge::Edge;
 use handover::{Giver, Outcome, Taken};
+use namespace::Namespace;
 use outbox::Bounds;
 use recovery::Recovery;
 use sandbox::Sandbox;
 use sequencer::{Command, Inbox, Sequencer};
-use socketioxide::{SocketIo, SocketIoBuilder};
 use stats::Stats;
 use std::{
     net::SocketAddr,
@@ -84,12 +84,8 @@ use tokio::{
 };
 use turn::Turn;
 
-/// Room in the engine's queues beyond what the sequencer counts: CONNECT replies, heartbeats.
-const ENGINE_SLACK: usize = 64;
-/// First read of a WebSocket connection; larger messages make it grow while they last.
-const READ_BUFFER: usize = 512;
 /// What ten thousand connections take, less what is not theirs alone.
-const CROWD: usize = 96 << 20;
+const CROWD: usize = 40 << 20;
 /// Longest wait for clients to take leave; and when they are told to go whether they have answered or not.
 const GOODBYE: Duration = Duration::from_secs(2);
 const LATE: Duration = Duration::from_millis(800);
@@ -208,7 +204,7 @@ async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened)
     let (limits, exempt) = (settings.server.limits, settings.server.exempt.clone());
     let doors = Doors::new(limits, exempt, auth.is_some(), stats.clone());
     tokio::spawn(ebb::run(doors.clone(), recovery::kept_for(settings.server.recovery.window)));
-    let (io, edge, inbox) = engine(&settings, &stats, &doors, auth.clone(), taken.as_ref())?;
+    let (edge, inbox) = begin(&settings, &stats, &doors, auth.clone(), taken.as_ref())?;
     let newcomers = taken.as_mut().map(Taken::newcomers).unwrap_or_default();
     if let Some(taken) = taken {
         let handover = taken.arrive(&edge, &inbox).await;
@@ -259,7 +255,6 @@ async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened)
         () = goodbye(&edge, &inbox, control, entrance) => {}
         signal = stop.wait() => tracing::info!("{signal} again: stopping at once"),
     }
-    drop(io);
     Ok(())
 }
 
@@ -301,29 +296,16 @@ async fn ask(inbox: &Inbox, command: impl FnOnce(oneshot::Sender<()>) -> Command
     let _ = done.await;
 }
 
-/// socketioxide, as this server needs it.
-fn engine_builder(limits: &config::Limits) -> SocketIoBuilder {
-    let max_payload = usize::try_from(limits.max_payload).unwrap_or(usize::MAX);
-    SocketIo::builder()
-        .max_buffer_size(limits.max_queue + ENGINE_SLACK)
-        .connect_timeout(limits.handshake_timeout)
-        .max_payload(limits.max_payload)
-        .ws_read_buffer_size(READ_BUFFER)
-        .ws_max_message_size(max_payload)
-        .ws_max_frame_size(max_payload)
-}
-
-fn engine(
+/// Opens the journal, and begins the sequencer and what is before it.
+fn begin(
     settings: &Settings,
     stats: &Arc<Stats>,
     doors: &Arc<Doors>,
     auth: Option<Arc<Auth>>,
     taken: Option<&Taken>,
-) -> Result<(SocketIo, Arc<Edge>, Inbox), Failure> {
+) -> Result<(Arc<Edge>, Inbox), Failure> {
     let limits = settings.server.limits;
-    let (service, io) = engine_builder(&limits).build_svc();
     let (inbox, commands) = sequencer::inbox(stats.clone());
-    socket::install(&io, inbox.clone(), auth);
     let bounds = Bounds { packets: limits.max_queue, bytes: limits.max_queue_bytes };
     let zone = settings.server.timezone.clone().unwrap_or_else(jiff::tz::TimeZone::system);
     let mut chat = Chat::new(settings.profile, limits);
@@ -333,13 +315,10 @@ fn engine(
     restored.into_iter().for_each(|(member, seats, standing)| chat.restore(member, seats, standing));
     let mut sequencer = Sequencer::new(chat, recovery, bounds, zone, stats.clone());
     sequencer.board(&coming);
-    let runtime = tokio::runtime::Handle::current();
-    let started = thread::Builder::new().name("sequencer".into()).spawn(move || {
-        let _context = runtime.enter();
-        sequencer.run(&commands);
-    });
+    let started = thread::Builder::new().name("sequencer".into()).spawn(move || sequencer.run(&commands));
     started.map_err(|error| Failure::failed(format_args!("cannot start a thread: {error}")))?;
-    Ok((io, Edge::new(service, limits, settings.server.cors.clone(), doors.clone()), inbox))
+    let namespace = Namespace::new(inbox.clone(), auth);
+    Ok((Edge::new(namespace, limits, settings.server.cors.clone(), doors.clone()), inbox))
 }
 
 /// Tells the supervisor or systemd; without one, nobody.

@@ -16,7 +16,6 @@ use super::{
 use crate::chat::RoomId;
 use bytes::Bytes;
 use serde::Serialize;
-use socketioxide::extract::SocketRef;
 use std::{
     collections::VecDeque,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -40,15 +39,12 @@ pub(super) struct Bounds {
 
 /// A client and what waits for it.
 pub(super) struct Peer {
-    pub(super) socket: SocketRef,
     pub(super) link: Arc<Link>,
     /// All packets ever queued on the link.
     queued: u64,
     /// Sizes of those that had not left when last asked, oldest first.
     backlog: VecDeque<u32>,
     bytes: usize,
-    /// All that the engine was given has left, and it is given no more: what follows goes past it, in order.
-    past_engine: bool,
     /// Given up: nothing is queued any more.
     pub(super) closed: bool,
     /// The rooms it hears.
@@ -65,47 +61,28 @@ pub(super) struct TooSlow {
 }
 
 impl Peer {
-    pub(super) fn new(socket: SocketRef, link: Arc<Link>, catch_up: Option<CatchUp>) -> Self {
+    pub(super) fn new(link: Arc<Link>, catch_up: Option<CatchUp>) -> Self {
         let queued = link.queued.load(Relaxed);
         // An earlier socket of the same session may have left packets in the queue.
         let left = queued.saturating_sub(link.sent_so_far());
         let backlog = (0..left).map(|_| 0).collect();
-        let (past_engine, closed, bytes, rooms) = (false, false, 0, Vec::new());
-        Self { socket, link, queued, backlog, bytes, past_engine, closed, rooms, catch_up }
+        Self { link, queued, backlog, bytes: 0, closed: false, rooms: Vec::new(), catch_up }
     }
 
     /// Sends a packet for which there is room; `unwritten`: where the link goes if its edge is to be told.
     pub(super) fn send(&mut self, packet: &Packet<'_>, unwritten: &mut Vec<Arc<Link>>) {
-        if self.goes_past_engine() {
-            self.send_frames(packet.frames(&self.link), unwritten);
-        } else {
-            packet.emit(&self.socket);
-        }
+        self.send_frames(packet.frames(&self.link), unwritten);
     }
 
     /// Acknowledges an event; see [`Peer::send`].
     pub(super) fn acknowledge(&mut self, ack: Ack, answer: &impl Serialize, unwritten: &mut Vec<Arc<Link>>) {
-        if self.goes_past_engine() {
-            self.send_frames(ack.frames(answer), unwritten);
-        } else {
-            ack.send(answer);
-        }
+        self.send_frames(ack.frames(answer), unwritten);
     }
 
     fn send_frames(&self, frames: Bytes, unwritten: &mut Vec<Arc<Link>>) {
         if self.link.send(frames) {
             unwritten.push(self.link.clone());
         }
-    }
-
-    /// A WebSocket's packets go past the engine as soon as it has nothing left of this client's. One packet is counted
-    /// that is about to be sent.
-    fn goes_past_engine(&mut self) -> bool {
-        if !self.past_engine && self.link.is_websocket() && self.link.is_connected() {
-            self.refresh();
-            self.past_engine = self.backlog.len() <= 1;
-        }
-        self.past_engine
     }
 
     /// Whether one packet of this size fits without anybody's waiting, and leaves half of the room to others.

@@ -179,7 +179,7 @@ async fn pay(link: Weak<Link>, mut wait: Duration) {
         wait = ticket.pace.debt(Instant::now());
         if wait.is_zero() {
             ticket.pace.paused.store(false, Release);
-            link.read_on();
+            link.wake();
         }
     }
 }

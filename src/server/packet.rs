@@ -1,7 +1,7 @@
 //! What the chat says to its clients: a packet is encoded once, for all its receivers.
 //!
-//! A WebSocket gets it as the frames that the edge writes as they are, past the engine: each receiver costs a reference,
-//! and many packets for one client leave in one write. To a client that polls, the engine sends it.
+//! It is kept as the frames of a WebSocket, which the edge writes as they are: each receiver costs a reference, and many
+//! packets for one client leave in one write. For a client that polls they are taken apart again when it fetches them.
 
 use super::link::Link;
 use crate::{
@@ -10,7 +10,6 @@ use crate::{
 };
 use bytes::Bytes;
 use serde::Serialize;
-use socketioxide::extract::{AckSender, SocketRef};
 use std::{cell::OnceCell, io::Write};
 
 /// Before each attachment in protocol 3: it is a message (engine.io-parser 2, `encodePacket`).
@@ -64,43 +63,21 @@ impl<'a> Packet<'a> {
         }
         frames.into()
     }
-
-    /// Has the engine send it.
-    pub(super) fn emit(&self, socket: &SocketRef) {
-        let sent = match self.offset {
-            Some(offset) => socket.emit(self.event, &(self.body, offset)),
-            None => socket.emit(self.event, self.body),
-        };
-        if let Err(error) = sent {
-            tracing::debug!(%error, event = self.event, "not sent");
-        }
-    }
 }
 
-/// The way to acknowledge a client's event.
-pub(super) struct Ack {
-    /// What the client numbers it by.
-    pub(super) id: i64,
-    /// The engine's way.
-    pub(super) sender: AckSender,
-}
+/// What a client numbers an event by that it wants to have acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ack(pub(super) i64);
 
 impl Ack {
     /// The frames of an acknowledgement: `3<id>[answer]`.
-    pub(super) fn frames(&self, answer: &impl Serialize) -> Bytes {
-        let mut text = format!("43{}[", self.id).into_bytes();
+    pub(super) fn frames(self, answer: &impl Serialize) -> Bytes {
+        let mut text = format!("43{}[", self.0).into_bytes();
         let _ = serde_json::to_writer(&mut text, answer);
         text.push(b']');
         let mut frames = Vec::with_capacity(text.len() + 4);
         push_frame(&mut frames, TEXT, &[&text]);
         frames.into()
-    }
-
-    /// Has the engine send it.
-    pub(super) fn send(self, answer: &impl Serialize) {
-        if let Err(error) = self.sender.send(answer) {
-            tracing::debug!(%error, "not acknowledged");
-        }
     }
 }
 

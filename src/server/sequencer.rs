@@ -31,7 +31,6 @@ use crate::{
     control::types,
 };
 use jiff::tz::TimeZone;
-use socketioxide::extract::SocketRef;
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -83,7 +82,7 @@ impl Sequencer {
         }
     }
 
-    /// Works until every inbox is gone. Must run in the runtime's context: cutting a client spawns.
+    /// Works until every inbox is gone.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         let mut batch = Vec::with_capacity(inbox::BATCH);
         while self.wait(commands, &mut batch) {
@@ -144,7 +143,7 @@ impl Sequencer {
                 link.admit(admission);
                 let _ = reply.send(());
             }
-            Command::Arrived(socket, link) => self.arrive(socket, &link),
+            Command::Arrived(link) => self.arrive(&link),
             Command::Event(event) => {
                 self.stats.queued.fetch_sub(1, Relaxed);
                 self.event(*event);
@@ -214,7 +213,7 @@ impl Sequencer {
     }
 
     /// Lets a client in, and deals with what it has said already.
-    fn arrive(&mut self, socket: SocketRef, link: &Arc<Link>) {
+    fn arrive(&mut self, link: &Arc<Link>) {
         // Without an admission it is gone again, and its end was dealt with before.
         let Some(Admission { member, pid, entry }) = link.take_admission() else { return };
         let link = link.clone();
@@ -228,11 +227,11 @@ impl Sequencer {
                 }
                 tracing::debug!(conn = link.conn, member, "recovered");
                 self.chat.back(member);
-                self.steps.push(Step::Return { member, socket, link, from, rooms });
+                self.steps.push(Step::Return { member, link, from, rooms });
             }
             (Entry::Moved(from), Some(rooms)) if self.recovery.moved(member, link.clone()) => {
                 tracing::debug!(conn = link.conn, member, "taken over");
-                self.steps.push(Step::Return { member, socket, link, from, rooms });
+                self.steps.push(Step::Return { member, link, from, rooms });
             }
             // It has expired since it was told that it is recovered, or has come back by another connection before its
             // own had moved: it has to come again.
@@ -246,7 +245,7 @@ impl Sequencer {
                 let rights = link.standing.rights();
                 let caller = Caller { said: &link.identity, rights: rights.as_deref() };
                 let effects = self.chat.step_in(member, caller);
-                self.steps.push(Step::Arrive { member, socket, link });
+                self.steps.push(Step::Arrive { member, link });
                 self.follow(effects);
             }
         }

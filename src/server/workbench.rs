@@ -5,34 +5,26 @@ pub(crate) mod hostile;
 
 use super::{
     edge::client_frames::ClientFrames,
-    engine_builder,
     link::Link,
     outbox::Bounds,
     packet::Packet,
-    recovery::Recovery,
+    recovery::{Claim, Recovery},
     sequencer::{self, Command, Event, Inbox, Sequencer},
-    socket,
     stats::Stats,
 };
 use crate::{
     chat::{self, Body, Chat, Given, Identity},
     config::{self, Profile},
 };
-use socketioxide::service::SocketIoService;
 use std::{
     collections::HashMap,
     fmt,
     path::Path,
-    sync::{Arc, atomic::Ordering::Relaxed, mpsc},
-    time::{Duration, Instant},
+    sync::{Arc, mpsc},
+    time::Instant,
 };
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncWriteExt, DuplexStream, duplex},
-    runtime::Runtime,
-    task::yield_now,
-};
-use tower_service::Service;
+use tokio::sync::oneshot;
 
 /// Encodes what is said, as everybody with a WebSocket gets it; so many bytes.
 pub(crate) fn encode(event: &str, body: &Body, receiver: &Receiver) -> usize {
@@ -110,19 +102,12 @@ impl Journal {
     }
 }
 
-/// More than a client is ever behind here: what is read ends where a frame does.
-const WIRE: usize = 1 << 22;
-/// A client's `40`: it connects.
-const CONNECT: &[u8] = b"\x81\x82\0\0\0\x0040";
-
-/// One room with everything between its members and the sequencer but the edge and the network.
+/// One room with everything behind the edge.
 pub struct Room {
     sequencer: Sequencer,
     commands: mpsc::Receiver<Command>,
     inbox: Inbox,
-    stats: Arc<Stats>,
-    members: Vec<(Arc<Link>, DuplexStream)>,
-    runtime: Runtime,
+    members: Vec<Arc<Link>>,
     _dir: TempDir,
 }
 
@@ -136,50 +121,34 @@ impl Room {
     /// With so many members, and a journal.
     #[must_use]
     pub fn of(members: usize) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let context = runtime.enter();
         let (dir, settings, stats) = (tempfile::tempdir().unwrap(), settings(), Arc::new(Stats::new()));
-        // Nobody answers the heartbeat that is sent at once.
-        let (engine, io) =
-            engine_builder(&settings.limits).ping_timeout(Duration::from_secs(86_400)).build_svc();
         let (inbox, commands) = sequencer::inbox(stats.clone());
-        socket::install(&io, inbox.clone(), None);
         let limits = settings.limits;
         let bounds = Bounds { packets: limits.max_queue, bytes: limits.max_queue_bytes };
         let chat = Chat::new(Profile::Web, limits);
         let recovery = recovery(&settings, dir.path());
-        let sequencer = Sequencer::new(chat, recovery, bounds, jiff::tz::TimeZone::UTC, stats.clone());
-        drop(context);
-        let mut room = Self { sequencer, commands, inbox, stats, members: Vec::new(), runtime, _dir: dir };
-        (0..members).for_each(|_| room.connect(&engine));
+        let sequencer = Sequencer::new(chat, recovery, bounds, jiff::tz::TimeZone::UTC, stats);
+        let mut room = Self { sequencer, commands, inbox, members: Vec::new(), _dir: dir };
+        (0..members).for_each(|_| room.connect());
         room.queue(r#"["join_room",{"type":1}]"#, members);
         room.step(Instant::now());
         room
     }
 
-    fn connect(&mut self, engine: &SocketIoService<engineioxide::service::NotFoundService>) {
-        let (mut ours, theirs) = duplex(WIRE);
+    fn connect(&mut self) {
         let identity = Identity { name: Given::new("kim", 256), room: Given::new("room", 256) };
         let link = Link::new(identity, false, None, Arc::default());
-        let mut request = http::Request::new(());
-        *request.uri_mut() = http::Uri::from_static("/socket.io/?EIO=4&transport=websocket");
-        request.extensions_mut().insert(link.clone());
-        self.runtime.block_on(async {
-            let call = Service::<(DuplexStream, http::Request<()>)>::call;
-            call(&mut engine.clone(), (theirs, request)).await.unwrap();
-            ours.write_all(CONNECT).await.unwrap();
-        });
-        while self.stats.connections.load(Relaxed) as usize == self.members.len() {
-            self.runtime.block_on(yield_now());
-            self.step(Instant::now());
-        }
+        let (done, _admitted) = oneshot::channel();
+        self.inbox.push(Command::Admit(Claim::default(), link.clone(), done));
+        self.inbox.push(Command::Arrived(link.clone()));
+        self.step(Instant::now());
         link.seen_connect();
-        self.members.push((link, ours));
+        self.members.push(link);
     }
 
     /// So many of them say this.
     pub fn queue(&mut self, text: &str, speakers: usize) {
-        for (link, _) in self.members.iter().take(speakers) {
+        for link in self.members.iter().take(speakers) {
             let (name, payload) = chat::parse(text, Vec::new()).unwrap();
             let link = link.clone();
             self.inbox.push_event(Event { link, name, payload, ack: None, at: Instant::now() });
@@ -188,14 +157,13 @@ impl Room {
 
     /// The sequencer deals with what is queued: judges it, keeps it, and queues what follows for each member.
     pub fn step(&mut self, now: Instant) {
-        let _context = self.runtime.enter();
         self.sequencer.step(&self.commands, &mut Vec::new(), now);
     }
 
     /// What is there for the members leaves; so many bytes.
     pub fn receive(&mut self) -> usize {
         let mut received = 0;
-        for (link, _) in &self.members {
+        for link in &self.members {
             while let Some(run) = link.take_run(None) {
                 received += run.frames.len();
                 link.sent(run.packets);

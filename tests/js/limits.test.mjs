@@ -104,6 +104,7 @@ test("a packet that is too long is refused with a reason, counted, and its sende
   for (const client of CLIENTS) {
     for (const size of [3000, 3_000_000]) {
       const socket = await connect(t, server, { name: "n", room: "r" }, client);
+      await until("its last transport", () => socket.io.engine.transport.name === client.transports.at(-1));
       const [lost, back] = [new Promise((done) => socket.once("disconnect", (_, details) => done(details?.context))), new Promise((done) => socket.once("connect", done))];
       socket.emit("chatting", "x".repeat(size));
       times += 1;

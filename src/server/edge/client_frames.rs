@@ -5,7 +5,6 @@
 //! packet is a message, with all its fragments, and the attachments that its text announces (Socket.IO protocol v5,
 //! `45<attachments>-`).
 
-use super::frames::attachments;
 use crate::{
     frames::{BINARY, CLOSE, PONG, TEXT},
     server::pace,
@@ -198,6 +197,13 @@ impl ClientFrames {
         };
         byte ^ self.head[mask + (at % 4) as usize]
     }
+}
+
+/// How many attachments this text says are to follow it; 0: none, or it is no binary event or acknowledgement.
+fn attachments(packet: &[u8]) -> u32 {
+    let [b'4', b'5' | b'6', rest @ ..] = packet else { return 0 };
+    let Some(end) = rest.iter().position(|byte| *byte == b'-') else { return 0 };
+    std::str::from_utf8(&rest[..end]).ok().and_then(|count| count.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

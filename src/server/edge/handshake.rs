@@ -5,8 +5,32 @@ use crate::{
     chat::{Given, Identity},
     config::Limits,
 };
+use engineioxide_core::Sid;
 use http::{HeaderMap, Uri, header};
-use socketioxide::socket::Sid;
+
+/// What is wrong with a request, in the numbers and words of Engine.IO's reference implementation (engine.io,
+/// `Server.errors`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bad {
+    Transport,
+    Session,
+    Method,
+    Request,
+    Protocol,
+}
+
+impl Bad {
+    /// Its number, and its words.
+    pub(super) fn told(self) -> (u8, &'static str) {
+        match self {
+            Self::Transport => (0, "Transport unknown"),
+            Self::Session => (1, "Session ID unknown"),
+            Self::Method => (2, "Bad handshake method"),
+            Self::Request => (3, "Bad request"),
+            Self::Protocol => (5, "Unsupported protocol version"),
+        }
+    }
+}
 
 /// The query of a request that is Engine.IO's.
 pub(super) struct Handshake {
@@ -15,7 +39,7 @@ pub(super) struct Handshake {
     /// `transport=websocket`, else polling.
     pub(super) websocket: bool,
     /// The session it belongs to; none: it opens one.
-    pub(super) sid: Option<Box<str>>,
+    pub(super) sid: Option<Sid>,
     /// The client wants base64 instead of binary (protocol 3).
     pub(super) b64: bool,
     /// From a client of 4.8 or later, by the form of its cache-busting `t`: base 36, where earlier ones used 64
@@ -28,12 +52,16 @@ pub(super) struct Handshake {
 }
 
 impl Handshake {
-    /// `None`: not a request the engine would take, or one with a session id that can be none.
-    pub(super) fn read(uri: &Uri) -> Option<Self> {
+    /// Reads the query of a request.
+    ///
+    /// # Errors
+    /// It is not Engine.IO's, or has a session id that can be none.
+    pub(super) fn read(uri: &Uri) -> Result<Self, Bad> {
         let (mut eio, mut transport, mut sid, mut b64) = (None, None, None, false);
         let (mut name, mut room, mut token, mut modern) = (None, None, None, false);
-        // The first of a kind counts, as in the engine's own reading.
-        for (key, value) in form_urlencoded::parse(uri.query()?.as_bytes()) {
+        let query = uri.query().ok_or(Bad::Transport)?;
+        // The first of a kind counts.
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "EIO" => eio = eio.or(Some(value)),
                 "transport" => transport = transport.or(Some(value)),
@@ -49,36 +77,24 @@ impl Handshake {
                 _ => {}
             }
         }
-        let eio3 = match eio?.as_ref() {
-            "3" => true,
-            "4" => false,
-            _ => return None,
+        let eio3 = match eio.as_deref() {
+            Some("3") => true,
+            Some("4") => false,
+            _ => return Err(Bad::Protocol),
         };
-        let websocket = match transport?.as_ref() {
-            "websocket" => true,
-            "polling" => false,
-            _ => return None,
+        let sid = sid.map(|sid| sid.parse().map_err(|_| Bad::Session)).transpose()?;
+        let websocket = match transport.as_deref() {
+            Some("websocket") => true,
+            Some("polling") => false,
+            _ => return Err(Bad::Transport),
         };
-        let sid = match sid {
-            Some(sid) if sid.parse::<Sid>().is_err() => return None,
-            sid => sid.map(|sid| sid.into_owned().into_boxed_str()),
-        };
-        Some(Self { eio3, websocket, sid, b64, modern, token, name, room })
+        Ok(Self { eio3, websocket, sid, b64, modern, token, name, room })
     }
 
     /// Who the client says it is.
     pub(super) fn identity(&self, limits: &Limits) -> Identity {
         let given = |text: &Option<String>, max| Given::new(text.as_deref().unwrap_or_default(), max);
         Identity { name: given(&self.name, limits.max_name), room: given(&self.room, limits.max_room) }
-    }
-
-    /// The same request, reduced to what the engine reads.
-    pub(super) fn engine_uri(&self) -> String {
-        let protocol = if self.eio3 { 3 } else { 4 };
-        let transport = if self.websocket { "websocket" } else { "polling" };
-        let b64 = if self.b64 { "&b64=1" } else { "" };
-        let sid = self.sid.as_ref().map(|sid| format!("&sid={sid}")).unwrap_or_default();
-        format!("/socket.io/?EIO={protocol}&transport={transport}{b64}{sid}")
     }
 }
 
@@ -99,7 +115,7 @@ pub(super) use tokio_tungstenite::tungstenite::handshake::derive_accept_key as a
 mod tests {
     use super::*;
 
-    fn read(query: &str) -> Option<Handshake> {
+    fn read(query: &str) -> Result<Handshake, Bad> {
         Handshake::read(&format!("/socket.io/?{query}").parse().unwrap())
     }
 
@@ -107,7 +123,7 @@ mod tests {
     fn names_arrive_as_people_wrote_them() {
         let handshake = read("EIO=4&transport=websocket&name=%EA%B9%80+%26%2B%25&room=7").unwrap();
         assert_eq!((handshake.name.as_deref(), handshake.room.as_deref()), (Some("김 &+%"), Some("7")));
-        assert_eq!(handshake.engine_uri(), "/socket.io/?EIO=4&transport=websocket");
+        assert!(handshake.websocket && !handshake.eio3 && handshake.sid.is_none());
     }
 
     #[test]
@@ -120,15 +136,15 @@ mod tests {
     }
 
     #[test]
-    fn what_the_engine_would_refuse_is_left_to_it() {
-        for query in [
-            "",
-            "EIO=5&transport=polling",
-            "EIO=4&transport=pigeon",
-            "EIO=4",
-            "EIO=4&transport=polling&sid=x",
+    fn what_is_wrong_is_told() {
+        for (query, bad) in [
+            ("", Bad::Protocol),
+            ("EIO=5&transport=polling", Bad::Protocol),
+            ("EIO=4&transport=pigeon", Bad::Transport),
+            ("EIO=4", Bad::Transport),
+            ("EIO=4&transport=polling&sid=x", Bad::Session),
         ] {
-            assert!(read(query).is_none(), "{query}");
+            assert_eq!(read(query).err(), Some(bad), "{query}");
         }
     }
 }

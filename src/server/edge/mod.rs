@@ -1,28 +1,31 @@
-//! The edge: stands between hyper and socketioxide, so that every connection can be counted, paused and cut.
+//! The edge: where clients come in. It speaks Engine.IO and Socket.IO with them, over WebSockets and long-polling, and every
+//! connection can be counted, paused, cut and moved.
 //!
-//! It answers WebSocket upgrades itself and hands the engine an [`EdgeStream`] with a fresh, tiny request: the engine
-//! keeps that request for the life of the session, and hyper's own would keep 16 KB of read buffer with it. What
-//! the chat needs of the handshake travels as the [`Link`] in the request's extensions.
+//! ```text
+//! a request -> handshake -> polling, or WebSocket: a stream -> session -> namespace `/` -> sequencer
+//!                             client <- stream, or poller <- link <- what the sequencer says
+//! ```
 //!
-//! Of what goes over the wire it changes one thing: the CONNECT reply tells the client an id under which it may come
-//! back. What upstream would have to offer for it to go away: the length of a socket's queue, a way to close its
-//! transport from a [`socketioxide::extract::SocketRef`], and a request without its buffers.
+//! What packets look like is the affair of libraries (engineioxide-core, socketioxide's parser, tungstenite). The sessions
+//! are its own: those of engineioxide are three tasks and two queues each, 15 KB for a connection that says nothing, and
+//! drop what does not fit (bench/MEMORY.md).
 
 pub(super) mod client_frames;
-mod closing;
-mod connect;
-pub(super) mod frames;
 mod handshake;
+mod poller;
 mod polling;
+mod session;
 mod stream;
+mod websocket;
 
 use super::{
     GOODBYE, LATE, cors,
     debts::Missing,
     doors::{Doors, Full, Ticket},
-    handover::{Announced, Countdown, Traveller},
-    link::{ClosePolling, Drain, Link, Polling, lock},
+    handover::{Announced, Traveller},
+    link::{Drain, Link, lock},
     living::Living,
+    namespace::Namespace,
     recovery::{Admission, Entry, Pid},
     source::Source,
     transport::Transport,
@@ -33,17 +36,16 @@ use crate::{
     slack::give_back,
 };
 use axum::{
-    body::Body,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use engineioxide::service::NotFoundService;
-use futures_util::FutureExt;
-use handshake::Handshake;
-use http::{Method, StatusCode, Uri, header};
+use engineioxide_core::Sid;
+use handshake::{Bad, Handshake};
+use http::{Method, StatusCode, header};
 use hyper_util::rt::TokioIo;
-use socketioxide::service::SocketIoService;
+pub(super) use poller::Poller;
+use session::Session;
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -58,7 +60,6 @@ use std::{
 };
 use stream::EdgeStream;
 use tokio::net::TcpStream;
-use tower_service::Service;
 
 /// So many are told to go at once, and the pause before the next: 10,000 in a second, as many as can come back. Of more
 /// people more are told at once: a server that stops has not for ever.
@@ -67,10 +68,6 @@ const GOODBYE_PAUSE: Duration = Duration::from_millis(50);
 const GOODBYE_PAUSES: usize = 40;
 /// Longest wait for who is just coming in, or just upgrading, before connections go to another process.
 const COMING: Duration = Duration::from_millis(500);
-
-/// Where the engine finds a WebSocket, by its protocol.
-const ENGINE_3: &str = "/socket.io/?EIO=3&transport=websocket";
-const ENGINE_4: &str = "/socket.io/?EIO=4&transport=websocket";
 
 /// Who may come in: open a session, or move one from polling to WebSocket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,34 +85,27 @@ pub(super) enum Intake {
 /// Of a request that did not come by the listener.
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// The engine, as the edge calls it.
-pub(super) type Engine = SocketIoService<NotFoundService>;
-
-/// A WebSocket, as the edge gives it to the engine. In a box: the engine's tasks move what they are given from state to
-/// state, and each would have room for all of it.
-type Upgraded = (Box<EdgeStream>, http::Request<()>);
-
 /// See the module.
 pub(super) struct Edge {
-    engine: Engine,
+    namespace: Arc<Namespace>,
     limits: Limits,
     cors: Cors,
     doors: Arc<Doors>,
     /// Polling sessions by id: their later requests, and upgrades, name nothing else.
-    sessions: Mutex<HashMap<Box<str>, Weak<Link>>>,
+    sessions: Mutex<HashMap<Sid, Weak<Link>>>,
     /// All sessions, and how many of them live.
     living: Arc<Living>,
     /// Who may come in just now.
     intake: AtomicU8,
-    /// For the links, which close polling sessions through it.
+    /// For polling sessions, which say when they are gone.
     this: Weak<Self>,
 }
 
 impl Edge {
-    /// An edge before this engine.
-    pub(super) fn new(engine: Engine, limits: Limits, cors: Cors, doors: Arc<Doors>) -> Arc<Self> {
+    /// An edge before this namespace.
+    pub(super) fn new(namespace: Namespace, limits: Limits, cors: Cors, doors: Arc<Doors>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
-            engine,
+            namespace: Arc::new(namespace),
             limits,
             cors,
             doors,
@@ -126,17 +116,13 @@ impl Edge {
         })
     }
 
-    /// The link of a polling session.
-    fn find(&self, sid: &str) -> Option<Arc<Link>> {
-        lock(&self.sessions).get(sid)?.upgrade()
-    }
-
-    fn remember(&self, sid: &str, link: &Arc<Link>) {
-        lock(&self.sessions).insert(sid.into(), Arc::downgrade(link));
+    /// The link of a session that polls, or began so.
+    fn find(&self, sid: &Sid) -> Option<Arc<Link>> {
+        lock(&self.sessions).get(sid)?.upgrade().filter(|link| !link.is_closed())
     }
 
     /// A link for a session that opens.
-    fn link(&self, handshake: &Handshake, ticket: Ticket, polling: Option<Box<Polling>>) -> Arc<Link> {
+    fn link(&self, handshake: &Handshake, ticket: Ticket, polling: Option<Box<Poller>>) -> Arc<Link> {
         let identity = handshake.identity(&self.limits);
         let link = Link::new(identity, handshake.eio3, polling, self.living.clone());
         let _ = link.ticket.set(ticket);
@@ -168,7 +154,7 @@ impl Edge {
 
     fn lets_in(&self, handshake: &Handshake) -> bool {
         let intake = self.intake.load(Acquire);
-        match (&handshake.sid, handshake.websocket) {
+        match (handshake.sid, handshake.websocket) {
             (None, true) => intake <= Intake::WebSocketsOnly as u8,
             (None, false) => intake == Intake::Everybody as u8,
             (Some(_), true) => intake < Intake::Nobody as u8,
@@ -225,19 +211,15 @@ impl Edge {
         self.doors.note(owed);
     }
 
-    /// Has the engine open a session for a connection that comes from another process, on which nothing is read or
-    /// written before [`Link::go_on`]. `arriving`: counts those that the engine has not connected yet.
-    ///
-    /// # Errors
-    /// The engine does not take it.
+    /// Begins a session for a connection that comes from another process, on which nothing is read or written before
+    /// [`Link::go_on`]. `heartbeat`: when the next one is due.
     pub(super) fn expect(
         &self,
         announced: Announced,
         traveller: &Traveller,
         missing: Option<Missing>,
-        heartbeat_delay: Duration,
-        arriving: &Arc<Countdown>,
-    ) -> io::Result<Arc<Link>> {
+        heartbeat: Duration,
+    ) -> Arc<Link> {
         let Announced { member, identity, eio3, modern, address, rights } = announced;
         let name = match (&rights, &identity.name) {
             (Some(rights), _) => Some(&rights.name),
@@ -245,21 +227,17 @@ impl Edge {
             (None, Given::Missing | Given::TooLong) => None,
         };
         let ticket = self.doors.board(address, name, missing);
-        let link = Link::moved(identity, eio3, modern, heartbeat_delay, self.living.clone());
+        let link = Link::moved(identity, eio3, modern, self.living.clone());
         let _ = link.ticket.set(ticket);
         link.waits_on();
         rights.into_iter().for_each(|rights| link.standing.entitle(rights));
         let pid = traveller.record.pid.as_deref().and_then(Pid::read);
         link.admit(Admission { member, pid, entry: Entry::Moved(traveller.from) });
-        link.await_by(arriving);
         self.living.list(&link);
         let stream = Box::new(EdgeStream::moved(link.clone(), self.limits.max_payload));
-        let mut request = http::Request::new(());
-        *request.uri_mut() = Uri::from_static(if eio3 { ENGINE_3 } else { ENGINE_4 });
-        request.extensions_mut().insert(link.clone());
-        let served = Service::<Upgraded>::call(&mut self.engine.clone(), (stream, request));
-        // Never pending: it only starts the connection's task.
-        served.now_or_never().transpose().map(|_| link).map_err(io::Error::other)
+        let session = Session::moved(link.clone(), self.namespace.clone(), heartbeat);
+        tokio::spawn(websocket::run(stream, session, link.clone(), self.limits.max_payload));
+        link
     }
 
     /// A connection that comes from another process.
@@ -302,36 +280,27 @@ impl Edge {
         self.living.links()
     }
 
-    /// Hands a request to the engine.
-    async fn call(&self, request: Request) -> Response {
-        match self.engine.clone().call(request).await {
-            Ok(response) => response.map(Body::new),
-            Err(never) => match never {},
-        }
-    }
-
-    /// Answers a WebSocket upgrade, and gives the engine the stream when hyper lets go of it.
-    fn upgrade(self: Arc<Self>, mut request: Request, handshake: Handshake) -> Response {
+    /// Answers a WebSocket upgrade, and serves the session when hyper lets go of the stream.
+    fn upgrade(self: Arc<Self>, mut request: Request, handshake: &Handshake) -> Response {
         let headers = request.headers();
         let key = headers.get(header::SEC_WEBSOCKET_KEY).map(|key| handshake::accept_key(key.as_bytes()));
         let (Some(accept), true) = (key, handshake::is_websocket(headers)) else {
-            return refuse(3, "Bad request");
+            return refuse(Bad::Request);
         };
         if request.method() != Method::GET {
-            return refuse(2, "Bad handshake method");
+            return refuse(Bad::Method);
         }
-        let known = handshake.sid.as_deref().map(|sid| self.find(sid));
-        let (link, upgrades) = match known {
-            None => match self.admit(&request, &handshake) {
-                Ok(ticket) => (self.link(&handshake, ticket, None), false),
+        let known = handshake.sid.map(|sid| self.find(&sid));
+        let (link, polls) = match known {
+            None => match self.admit(&request, handshake) {
+                Ok(ticket) => (self.link(handshake, ticket, None), false),
                 Err(full) => return turned_away(full),
             },
             Some(Some(link)) if !link.is_websocket() => (link, true),
-            Some(Some(_)) => return refuse(3, "Bad request"),
-            Some(None) => return refuse(1, "Session ID unknown"),
+            Some(Some(_)) => return refuse(Bad::Request),
+            Some(None) => return refuse(Bad::Session),
         };
-        tracing::debug!(request = requests(), conn = link.conn, upgrades, "websocket");
-        let Ok(uri) = handshake.engine_uri().parse::<Uri>() else { return refuse(1, "Session ID unknown") };
+        tracing::debug!(request = requests(), conn = link.conn, polls, "websocket");
         let upgraded = hyper::upgrade::on(&mut request);
         // The request, and with it hyper's buffer, goes here and not when the session ends.
         drop(request);
@@ -343,14 +312,14 @@ impl Edge {
             };
             let head = Bytes::copy_from_slice(&parts.read_buf);
             let (io, max_payload) = (parts.io.into_inner(), self.limits.max_payload);
-            let stream = Box::new(EdgeStream::new(io, head, link.clone(), upgrades, max_payload));
-            let (mut fresh, conn) = (http::Request::new(()), link.conn);
-            *fresh.uri_mut() = uri;
-            if !upgrades {
-                fresh.extensions_mut().insert(link);
-            }
-            if let Err(error) = Service::<Upgraded>::call(&mut self.engine.clone(), (stream, fresh)).await {
-                tracing::debug!(conn, %error, "the engine refused an upgraded connection");
+            let stream = Box::new(EdgeStream::new(io, head, link.clone(), polls, max_payload));
+            // A task of their own, which has no room for what is not needed any more.
+            if polls {
+                tokio::spawn(websocket::upgrade(stream, link, max_payload));
+            } else {
+                let mut session = self.session(link.clone());
+                session.greet(max_payload);
+                tokio::spawn(websocket::run(stream, session, link, max_payload));
             }
         });
         let headers = [
@@ -360,19 +329,15 @@ impl Edge {
         ];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     }
+
+    /// A session that opens.
+    fn session(&self, link: Arc<Link>) -> Session {
+        Session::open(link, self.namespace.clone(), self.limits.handshake_timeout)
+    }
 }
 
-impl ClosePolling for Edge {
-    fn close_polling(&self, sid: &str, eio3: bool) {
-        let Some(edge) = self.this.upgrade() else { return };
-        let (protocol, body) = if eio3 { (3, "1:1") } else { (4, "1") };
-        let uri = format!("/socket.io/?EIO={protocol}&transport=polling&sid={sid}");
-        let Ok(request) = Request::post(uri).body(Body::from(body)) else { return };
-        // Called from the sequencer's thread as well, which is in the runtime's context.
-        tokio::spawn(async move { edge.call(request).await });
-    }
-
-    fn forget(&self, sid: &str) {
+impl poller::Sessions for Edge {
+    fn forget(&self, sid: &Sid) {
         let mut sessions = lock(&self.sessions);
         sessions.remove(sid);
         give_back(&mut sessions);
@@ -386,11 +351,10 @@ pub(super) async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> R
         return Ok(forbidden());
     }
     Ok(match Handshake::read(request.uri()) {
-        Some(handshake) if !edge.lets_in(&handshake) => restarting(),
-        Some(handshake) if handshake.websocket => edge.upgrade(request, handshake),
-        Some(handshake) => edge.polling(request, handshake).await,
-        // Nothing the edge knows: the engine has the words for what is wrong.
-        None => edge.call(request).await,
+        Ok(handshake) if !edge.lets_in(&handshake) => restarting(),
+        Ok(handshake) if handshake.websocket => edge.upgrade(request, &handshake),
+        Ok(handshake) => edge.polling(request, &handshake).await,
+        Err(bad) => refuse(bad),
     })
 }
 
@@ -401,7 +365,8 @@ fn requests() -> u64 {
 }
 
 /// An Engine.IO error reply, as clients know them.
-fn refuse(code: u8, message: &str) -> Response {
+fn refuse(bad: Bad) -> Response {
+    let (code, message) = bad.told();
     tracing::debug!(request = requests(), message, "refused");
     let body = format!(r#"{{"code":{code},"message":"{message}"}}"#);
     (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response()

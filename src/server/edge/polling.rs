@@ -1,37 +1,37 @@
-//! Long-polling at the edge: opens, GETs and POSTs of sessions that have no stream of their own.
+//! Long-polling at the edge: the requests of sessions that have no stream of their own.
 
 use super::{
     Edge,
-    closing::{Closing, Watched},
-    connect, frames,
-    handshake::Handshake,
+    handshake::{Bad, Handshake},
+    poller::{self, Counted, Poller},
     refuse, requests,
+    session::{self, End},
     stream::too_long,
     turned_away,
 };
 use crate::{
     config::RefusedBy,
     server::{
-        link::{ClosePolling, Drain, Leave, Link, Polling, lock},
+        link::{Drain, Link, lock},
         pace,
     },
 };
 use axum::{
-    body::Body,
     extract::Request,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
+use engineioxide_core::{PacketParseError, Sid, TransportType, payload};
+use futures_util::StreamExt;
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt;
 use std::{
+    pin::pin,
     sync::{
-        Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicU32, Ordering::*},
+        Arc,
+        atomic::{AtomicU64, Ordering::*},
     },
     time::{Duration, Instant},
 };
-use tokio::sync::Notify;
 
 /// So long nothing came of a client: nothing seems to be under way.
 const CALM: Duration = Duration::from_millis(20);
@@ -40,125 +40,153 @@ const CALM_AFTER_WORD: Duration = Duration::from_millis(400);
 /// Longest wait for that.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(1500);
 
+/// A payload that is not taken in.
+enum Unread {
+    TooLong,
+    /// The session is over.
+    Over,
+    Nonsense(End),
+}
+
 impl Edge {
     /// A polling request of any kind.
-    pub(super) async fn polling(self: Arc<Self>, request: Request, handshake: Handshake) -> Response {
-        let Some(sid) = handshake.sid.as_deref() else {
-            return if request.method() == Method::GET {
-                self.open(request, handshake).await
-            } else {
-                self.call(request).await
+    pub(super) async fn polling(self: Arc<Self>, request: Request, handshake: &Handshake) -> Response {
+        let Some(sid) = handshake.sid else {
+            return match *request.method() {
+                Method::GET => self.open(&request, handshake),
+                _ => refuse(Bad::Method),
             };
         };
-        // Without a link the session is gone, or a WebSocket from its start: the engine says which.
-        let Some(link) = self.find(sid) else { return self.call(request).await };
+        let Some(link) = self.find(&sid) else { return refuse(Bad::Session) };
         tracing::trace!(request = requests(), conn = link.conn, method = %request.method(), "polled");
+        let Some(poller) = &link.polling else { return refuse(Bad::Request) };
         match *request.method() {
-            Method::GET => self.get(request, &link).await,
-            Method::POST => self.post(request, &link).await,
-            _ => self.call(request).await,
+            _ if link.is_websocket() => refuse(Bad::Request),
+            Method::GET => self.get(&link, poller).await,
+            Method::POST => self.post(request, &link, poller).await,
+            _ => refuse(Bad::Request),
         }
     }
 
-    /// Opens a session; its id is learned from the reply.
-    async fn open(self: Arc<Self>, request: Request, handshake: Handshake) -> Response {
-        let ticket = match self.admit(&request, &handshake) {
+    /// Opens a session.
+    fn open(&self, request: &Request, handshake: &Handshake) -> Response {
+        let ticket = match self.admit(request, handshake) {
             Ok(ticket) => ticket,
             Err(full) => return turned_away(full),
         };
-        let edge: Weak<Self> = Arc::downgrade(&self);
-        let (gets, credit, leave) = (AtomicU32::new(0), Notify::new(), Leave::default());
-        let polling = Polling { sid: OnceLock::new(), gets, credit, leave, edge };
-        let link = self.link(&handshake, ticket, Some(Box::new(polling)));
-        tracing::debug!(request = requests(), conn = link.conn, "polling");
-        let mut request = Request::new(Body::empty());
-        let Ok(uri) = handshake.engine_uri().parse() else { return refuse(3, "Bad request") };
-        *request.uri_mut() = uri;
-        request.extensions_mut().insert(link.clone());
-        let (parts, body) = self.call(request).await.into_parts();
-        let body = whole(body).await;
-        if let (Some(sid), Some(polling)) = (sid_in_open_packet(&body), &link.polling) {
-            self.remember(sid, &link);
-            let _ = polling.sid.set(sid.into());
+        let sid = Sid::new();
+        let poller = Poller::new(sid, handshake.b64, self.this.clone());
+        let link = self.link(handshake, ticket, Some(Box::new(poller)));
+        if let Some(poller) = &link.polling {
+            poller.begin(self.session(link.clone()));
         }
-        Response::from_parts(parts, Body::from(body))
+        lock(&self.sessions).insert(sid, Arc::downgrade(&link));
+        tracing::debug!(request = requests(), conn = link.conn, "polling");
+        tokio::spawn(poller::keep(link));
+        let open = session::open(&sid, TransportType::Polling, self.limits.max_payload);
+        let protocol = session::protocol(handshake.eio3);
+        reply(payload::packet_encoder(open, protocol, false), false)
     }
 
-    /// Waits for packets, and counts those that leave.
-    async fn get(&self, request: Request, link: &Link) -> Response {
-        let Some(polling) = &link.polling else { return self.call(request).await };
-        let waiting = Waiting::new(&polling.gets);
-        let start = polling.leave.start.notified();
-        tokio::pin!(start);
-        start.as_mut().enable();
-        if link.draining() != Drain::Not {
-            return self.take_leave(link, polling).await;
-        }
-        let reply = tokio::select! {
-            reply = self.call(request) => reply,
-            () = start => return self.take_leave(link, polling).await,
+    /// Waits for packets.
+    async fn get(&self, link: &Link, poller: &Poller) -> Response {
+        let Some(_listening) = poller.listen() else {
+            // Which of the two would get what is said nobody knows.
+            poller.end(link, false);
+            return refuse(Bad::Request);
         };
-        let (mut parts, body) = reply.into_parts();
-        let body = whole(body).await;
-        drop(waiting);
-        if !link.eio3 {
-            link.sent(frames::packets_in_payload(&body));
-            let with_pid = link.is_offering().then(|| connect::in_payload(&body, link)).flatten();
-            if !link.is_connected() && (with_pid.is_some() || connect::is_in_payload(&body)) {
-                link.seen_connect();
+        let found = poller.watch(|| match () {
+            () if link.is_websocket() => Some(Found::Moved),
+            () if link.draining() != Drain::Not => Some(Found::Leave),
+            () if poller.is_upgrading() => Some(Found::Noop),
+            () => poller.fetch(link).map(Found::Packets).or_else(|| link.is_closed().then_some(Found::Over)),
+        });
+        match found.await {
+            Found::Packets(frames) => {
+                let (body, binary) = poller.encode(&frames, link.eio3).await;
+                reply(body, binary)
             }
-            let body = with_pid.map_or(body, Bytes::from);
-            parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
-            return Response::from_parts(parts, Body::from(body));
+            Found::Leave => self.take_leave(link, poller).await,
+            Found::Noop => text(if link.eio3 { "1:6" } else { "6" }),
+            Found::Over => refuse(Bad::Session),
+            Found::Moved => refuse(Bad::Request),
         }
-        if !link.is_connected() && frames::connects_v3(&body) {
-            link.seen_connect();
-        }
-        let (packets, body) = frames::mend_v3_payload(&body);
-        link.sent(packets);
-        parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
-        Response::from_parts(parts, Body::from(body.into_owned()))
     }
 
     /// Takes packets in, once the earlier ones of this client have been dealt with.
-    async fn post(&self, request: Request, link: &Arc<Link>) -> Response {
+    async fn post(&self, request: Request, link: &Arc<Link>, poller: &Poller) -> Response {
         link.took(1);
-        if let Some(polling) = &link.polling {
-            loop {
-                let returned = polling.credit.notified();
-                if link.has_credit() || link.is_cut() {
-                    break;
-                }
-                returned.await;
+        loop {
+            let returned = poller.credit.notified();
+            if link.has_credit() || link.is_closed() {
+                break;
+            }
+            returned.await;
+        }
+        let _posting = Counted::new(&poller.leave.posts);
+        let len = AtomicU64::new(0);
+        let read =
+            tokio::time::timeout(self.limits.body_timeout, self.read(request, link, poller, &len)).await;
+        // The request itself has been counted.
+        link.took(pace::weight(len.load(Relaxed)) - 1);
+        link.drained();
+        *lock(&poller.leave.last_post) = Some(Instant::now());
+        match read {
+            Ok(Ok(())) => text("ok"),
+            Ok(Err(Unread::Over)) => refuse(if link.is_websocket() { Bad::Request } else { Bad::Session }),
+            Ok(Err(Unread::TooLong)) => {
+                self.doors.turn_away(RefusedBy::MaxPayload);
+                poller.end(link, false);
+                (StatusCode::PAYLOAD_TOO_LARGE, too_long(self.limits.max_payload)).into_response()
+            }
+            // It said so, and is answered that it was heard.
+            Ok(Err(Unread::Nonsense(End::Closed))) => {
+                poller.end(link, true);
+                text("ok")
+            }
+            Ok(Err(Unread::Nonsense(end))) => {
+                tracing::debug!(conn = link.conn, %end, "the session ends");
+                poller.end(link, false);
+                StatusCode::BAD_REQUEST.into_response()
+            }
+            Err(_) => {
+                self.doors.turn_away(RefusedBy::BodyTimeout);
+                (StatusCode::REQUEST_TIMEOUT, "the body does not come\n").into_response()
             }
         }
-        let Some(polling) = &link.polling else { return self.call(request).await };
-        let _posting = Waiting::new(&polling.leave.posts);
-        let closing = Arc::new(Mutex::new(Closing::new(link.eio3)));
-        let request = request.map(|body| Body::new(Watched { body, closing: closing.clone() }));
-        let Ok(reply) = tokio::time::timeout(self.limits.body_timeout, self.call(request)).await else {
-            self.doors.turn_away(RefusedBy::BodyTimeout);
-            return (StatusCode::REQUEST_TIMEOUT, "the body does not come\n").into_response();
-        };
-        // The request itself has been counted.
-        link.took(pace::weight(lock(&closing).len()) - 1);
-        link.drained();
-        if reply.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            self.doors.turn_away(RefusedBy::MaxPayload);
-            return (StatusCode::PAYLOAD_TOO_LARGE, too_long(self.limits.max_payload)).into_response();
+    }
+
+    /// Takes in each packet of a body as it comes; `len`: how much has come.
+    async fn read(
+        &self,
+        request: Request,
+        link: &Link,
+        poller: &Poller,
+        len: &AtomicU64,
+    ) -> Result<(), Unread> {
+        let (parts, body) = request.into_parts();
+        let body = body.map_frame(|frame| {
+            len.fetch_add(frame.data_ref().map_or(0, |data| data.len() as u64), Relaxed);
+            frame
+        });
+        let kind = parts.headers.get(header::CONTENT_TYPE);
+        let protocol = session::protocol(link.eio3);
+        let mut packets = pin!(payload::decoder(body, kind, protocol, self.limits.max_payload));
+        while let Some(packet) = packets.next().await {
+            let packet = packet.map_err(|error| match error {
+                PacketParseError::PayloadTooLarge { .. } => Unread::TooLong,
+                error => Unread::Nonsense(End::Nonsense(error.to_string())),
+            })?;
+            poller.hear(packet).map_err(|end| end.map_or(Unread::Over, Unread::Nonsense))?;
         }
-        *lock(&polling.leave.last_post) = Some(Instant::now());
-        if reply.status().is_success() && lock(&closing).is_seen() {
-            link.close();
-        }
-        reply
+        Ok(())
     }
 
     /// The goodbye of a client that polls. One that knows what to do with a packet that is none is given one: it
     /// sends all it has, and then closes. Another is told to close when nothing of it seems to be under way.
-    async fn take_leave(&self, link: &Link, polling: &Polling) -> Response {
-        let leave = &polling.leave;
-        let modern = !link.eio3 && link.is_modern() && link.member() != 0 && !link.is_offering();
+    async fn take_leave(&self, link: &Link, poller: &Poller) -> Response {
+        let leave = &poller.leave;
+        let modern = !link.eio3 && link.is_modern() && link.is_connected();
         if modern && !leave.told.swap(true, AcqRel) {
             *lock(&leave.last_post) = Some(Instant::now());
             return text("49");
@@ -173,40 +201,30 @@ impl Edge {
             tokio::time::sleep(calm.saturating_sub(posted).max(Duration::from_millis(1))).await;
         }
         leave.told.store(true, Release);
-        if let Some(sid) = polling.sid.get() {
-            self.close_polling(sid, link.eio3);
-        }
+        poller.end(link, false);
         text(if link.eio3 { "1:1" } else { "1" })
     }
 }
 
-/// A polling reply.
+/// What a GET finds.
+enum Found {
+    /// These frames.
+    Packets(Vec<u8>),
+    /// It is time to say goodbye.
+    Leave,
+    /// What there is, is for the WebSocket.
+    Noop,
+    /// The session has ended.
+    Over,
+    /// It is a WebSocket's.
+    Moved,
+}
+
+fn reply(body: impl IntoResponse, binary: bool) -> Response {
+    let kind = if binary { "application/octet-stream" } else { "text/plain; charset=UTF-8" };
+    ([(header::CONTENT_TYPE, kind)], body).into_response()
+}
+
 fn text(packet: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; charset=UTF-8")], packet).into_response()
-}
-
-/// The engine's replies are in memory already.
-async fn whole(body: Body) -> Bytes {
-    body.collect().await.map(|body| body.to_bytes()).unwrap_or_default()
-}
-
-fn sid_in_open_packet(body: &[u8]) -> Option<&str> {
-    let (_, rest) = std::str::from_utf8(body).ok()?.split_once("\"sid\":\"")?;
-    Some(rest.split_once('"')?.0)
-}
-
-/// Counts a GET for as long as it waits, also when its client goes away meanwhile.
-struct Waiting<'a>(&'a AtomicU32);
-
-impl<'a> Waiting<'a> {
-    fn new(gets: &'a AtomicU32) -> Self {
-        gets.fetch_add(1, AcqRel);
-        Self(gets)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, AcqRel);
-    }
+    reply(packet, false)
 }

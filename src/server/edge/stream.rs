@@ -1,13 +1,12 @@
-//! The stream between the kernel and the engine: a WebSocket connection that can be watched, paused, cut and moved.
+//! The stream between the kernel and the session: a WebSocket connection that can be watched, paused, cut and moved.
 //!
-//! - Every write is accepted whole and the tail the kernel would not take is kept. So each write the engine makes
-//!   starts and ends at a frame boundary, and the packets in it can be counted.
-//! - What the sequencer sends is written past the engine, as much at once as there is; while there is nothing to write,
+//! - Every write is accepted whole and the tail the kernel would not take is kept. So each write starts and ends at a
+//!   frame boundary.
+//! - What the sequencer sends is written past the session, as much at once as there is; while there is nothing to write,
 //!   the sequencer is lent what writes.
 //! - A kept tail means that the client is not reading: the link is stalled until it is gone.
 //! - Reading pauses while the client has too many events waiting.
 //! - A cut link fails both directions at once, whatever they were waiting for.
-//! - Until the CONNECT reply has gone by, it is looked for in what is written; see [`super::connect`].
 //! - A packet that is too long is refused with a reason; see [`refusal`].
 //! - When the server stops, it says goodbye without loss; see [`leave`].
 //! - It can go to another process, and come from one; see [`moving`].
@@ -18,14 +17,13 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-use super::{client_frames::ClientFrames, connect, frames::Outgoing};
+use super::client_frames::ClientFrames;
 use crate::server::{
-    link::{Drain, Link},
+    link::{Drain, Link, Stage},
     transport::Transport,
 };
 use bytes::{Buf, Bytes, BytesMut};
 use leave::Leave;
-use moving::{Arrival, Heartbeat};
 use refusal::Refusal;
 pub(super) use refusal::too_long;
 use std::{
@@ -33,6 +31,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -45,13 +44,14 @@ pub(super) struct EdgeStream {
     /// The end of an accepted write.
     tail: BytesMut,
     link: Arc<Link>,
-    /// Bytes seen while a polling session moves over; see [`EdgeStream::follow_upgrade`].
-    upgrade: Option<u8>,
+    /// It is not the transport of its session yet: a client that polls is trying it.
+    tried: bool,
     client: ClientFrames,
-    outgoing: Outgoing,
     leave: Leave,
-    arrival: Arrival,
-    heartbeat: Heartbeat,
+    /// It is going to come from another process, and never was here.
+    awaited: bool,
+    /// How long until the next heartbeat, when it goes to another process.
+    heartbeat: Option<Duration>,
     max_payload: u64,
     refusal: Refusal,
 }
@@ -60,13 +60,13 @@ pub(super) struct EdgeStream {
 const FAREWELLS: [u16; 2] = [1000, 1001];
 
 impl EdgeStream {
-    /// Wraps a connection; `upgrade`: its session began as polling.
-    pub(super) fn new(io: Transport, head: Bytes, link: Arc<Link>, upgrade: bool, max_payload: u64) -> Self {
+    /// Wraps a connection; `tried`: by a client that polls.
+    pub(super) fn new(io: Transport, head: Bytes, link: Arc<Link>, tried: bool, max_payload: u64) -> Self {
         if !io.is_plain() {
             link.stays_put();
         }
         let mut stream = Self::of(link, max_payload);
-        (stream.io, stream.head, stream.upgrade) = (Some(io), head, upgrade.then_some(0));
+        (stream.io, stream.head, stream.tried) = (Some(io), head, tried);
         stream
     }
 
@@ -77,11 +77,10 @@ impl EdgeStream {
             head: Bytes::new(),
             tail: BytesMut::new(),
             link,
-            upgrade: None,
+            tried: false,
             client: ClientFrames::default(),
-            outgoing: Outgoing::default(),
             leave: Leave::Not,
-            arrival: Arrival::Over,
+            awaited: false,
             heartbeat: None,
             max_payload,
             refusal: None,
@@ -90,13 +89,12 @@ impl EdgeStream {
 
     /// Looks at what the client has sent.
     fn follow(&mut self, cx: &mut Context<'_>, read: &[u8]) {
-        self.follow_upgrade(read.len());
         let seen = self.client.feed(read);
         self.link.took(self.client.weight());
         if self.client.largest() > self.max_payload {
             self.refuse(cx);
         }
-        if seen.close.is_some_and(|code| FAREWELLS.contains(&code)) {
+        if !self.tried && seen.close.is_some_and(|code| FAREWELLS.contains(&code)) {
             self.link.say_farewell();
         }
         if seen.pong {
@@ -104,33 +102,32 @@ impl EdgeStream {
         }
     }
 
-    /// An upgrade is done when the client has sent its probe and the packet `5`: as masked frames 12 and 7 bytes.
-    fn follow_upgrade(&mut self, read: usize) {
-        const PROBE_AND_UPGRADE: u8 = 19;
-        if let Some(seen) = &mut self.upgrade {
-            *seen = seen.saturating_add(u8::try_from(read).unwrap_or(u8::MAX));
-            if *seen >= PROBE_AND_UPGRADE {
-                self.upgrade = None;
-                self.link.upgraded();
-            }
-        }
+    /// The session is a WebSocket's from now on, and this is it.
+    pub(super) fn take_over(&mut self) {
+        self.tried = false;
+        self.link.upgraded();
     }
 
-    /// Whether a polling session's upgrade was never finished.
-    fn upgrade_failed(&self) -> bool {
-        self.upgrade.is_some()
+    /// Writes what the session answers, when its turn has come.
+    pub(super) fn answer(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<()>> {
+        if self.link.is_cut() {
+            return Poll::Ready(Err(cut()));
+        }
+        self.attach(cx);
+        if self.leave != Leave::Not {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.is_moving() {
+            ready!(self.write_on(cx))?;
+        }
+        Poll::Ready(self.append(cx, frames))
     }
 
-    /// Looks for the CONNECT reply in a run of frames; gives the run with the client's id in it, if it is to be told.
-    fn look_for_connect(&self, run: &[u8]) -> Option<Vec<u8>> {
-        if self.link.is_connected() {
-            return None;
+    /// Says when the next heartbeat is due, should the connection be about to go to another process.
+    pub(super) fn beats_next(&mut self, next: impl FnOnce() -> Option<Duration>) {
+        if self.link.stage() == Stage::Pausing {
+            self.heartbeat = next();
         }
-        let told = self.link.is_offering().then(|| connect::in_frames(run, &self.link)).flatten();
-        if told.is_some() || connect::is_in_frames(run) {
-            self.link.seen_connect();
-        }
-        told
     }
 
     /// Writes what was accepted, and what the sequencer has sent since, as far as the kernel takes it.
@@ -138,6 +135,9 @@ impl EdgeStream {
         loop {
             if !self.is_moving() {
                 ready!(self.write_tail(cx))?;
+            }
+            if self.tried {
+                return Poll::Ready(Ok(()));
             }
             let lends = self.leave == Leave::Not && !self.is_moving();
             let writer =
@@ -202,7 +202,7 @@ impl EdgeStream {
 
     fn wait_to_write(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.link.stall(true);
-        self.link.writer.register(cx.waker());
+        self.link.reader.register(cx.waker());
         // cut between the check and the registration
         if self.link.is_cut() { Poll::Ready(Err(cut())) } else { Poll::Pending }
     }
@@ -238,9 +238,6 @@ impl AsyncRead for EdgeStream {
         if let Poll::Ready(written) = me.write_on(cx) {
             written?;
         }
-        if me.is_arriving() {
-            return me.introduce(buf);
-        }
         if me.is_refused() {
             return me.discard(cx);
         }
@@ -248,8 +245,7 @@ impl AsyncRead for EdgeStream {
             return Poll::Pending;
         }
         me.attach(cx);
-        me.beat(cx);
-        if me.link.draining() != Drain::Not {
+        if me.link.draining() != Drain::Not && !me.tried {
             me.take_leave(cx);
         }
         if !me.link.has_credit() {
@@ -271,26 +267,10 @@ impl AsyncRead for EdgeStream {
 }
 
 impl AsyncWrite for EdgeStream {
+    /// What the WebSocket itself has to say: pongs, and the answer to a Close frame.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let me = self.get_mut();
-        if me.link.is_cut() {
-            return Poll::Ready(Err(cut()));
-        }
-        if me.is_moving() {
-            return Poll::Ready(me.take_everything(cx, buf).map(|()| buf.len()));
-        }
-        me.attach(cx);
-        if me.leave != Leave::Not {
-            me.link.sent(me.outgoing.count(buf));
-            return Poll::Ready(Ok(buf.len()));
-        }
-        if me.hold_heartbeat(buf) {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        ready!(me.write_on(cx))?;
-        me.link.sent(me.outgoing.count(buf));
-        let told = me.look_for_connect(buf);
-        Poll::Ready(me.put(cx, told.as_deref().unwrap_or(buf)).map(|()| buf.len()))
+        let written = ready!(self.get_mut().answer(cx, buf));
+        Poll::Ready(written.map(|()| buf.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -320,18 +300,10 @@ impl AsyncWrite for EdgeStream {
 impl Drop for EdgeStream {
     fn drop(&mut self) {
         self.reclaim();
-        // Who waits for it to pause, or to come, waits no longer.
-        self.link.halted();
-        if !self.upgrade_failed() {
+        if !self.tried {
+            // Who waits for it to pause waits no longer.
+            self.link.halted();
             self.link.close();
-            return;
-        }
-        // An upgrade that failed leaves the engine's session "upgrading" for ever: it answers polls with NOOP and
-        // has no heartbeat. (engineioxide resetting it would make this go away.)
-        if let Some(polling) = &self.link.polling
-            && let (Some(sid), Some(edge)) = (polling.sid.get(), polling.edge.upgrade())
-        {
-            edge.close_polling(sid, self.link.eio3);
         }
     }
 }

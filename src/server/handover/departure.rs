@@ -17,7 +17,7 @@ pub(in crate::server) struct Detached {
     pub(in crate::server) read: Vec<u8>,
     /// What the kernel has not taken yet of what was written.
     pub(in crate::server) write: BytesMut,
-    /// How long a heartbeat that the client waits for has still to be held back.
+    /// How long until the server's next heartbeat is due; `None`: its client has to see to it.
     pub(in crate::server) heartbeat: Option<Duration>,
 }
 

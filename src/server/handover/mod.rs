@@ -21,15 +21,12 @@
 //! client that is not connected yet) is sent away without loss first, comes back, and recovers.
 //!
 //! Nobody is served from the pause to the commit, and all that can be done before is: then each takes one look at its
-//! reader, a few bytes and its socket. Those who are spoken to most arrive first; the engine's session, the most of the
-//! work, is made for a few at a time, so that those who are there are served meanwhile. It is made after the commit:
-//! before, both processes together would take twice the memory.
+//! reader, a few bytes and its socket. Those who are spoken to most arrive first. Their sessions are made after the
+//! commit: before, both processes together would take twice the memory.
 //!
 //! The format has a version in its name ([`protocol::NAME`]): a process that speaks another is refused, and the restart
 //! says goodbye to everybody instead. Not under systemd alone: it stops a service before it starts the next, so there
 //! is nobody to take, and its descriptor store would hold connections that no process might ever serve.
-//!
-//! (socketioxide able to move a socket, with its session, to another process would make most of this go away.)
 
 mod departure;
 mod give;

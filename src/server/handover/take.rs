@@ -1,7 +1,7 @@
 //! The taking side: pulls everything from the server that is there, and says whether it is this process's now.
 
 use super::{
-    Announced, Countdown, Detached, Life,
+    Announced, Detached, Life,
     give::monotonic_us,
     phases::{Heard, Step, Taker},
     protocol::{Begin, Broken, Message, NAME, PID, Received, Wire},
@@ -28,12 +28,8 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(6);
 /// Longest wait for the end of a giver whose socket is closed.
 const DYING: Duration = Duration::from_secs(1);
-/// So many set out together: the engine's work for them comes before what is said by those who are there. The next set
-/// out when those before them have arrived.
-const AT_ONCE: usize = 64;
-/// Longest wait for these; one that is late is none the worse for it.
-const ARRIVING: Duration = Duration::from_millis(500);
-/// The heartbeats of connections that arrive together are spread over this.
+/// The heartbeats of connections that arrive together, from a server that does not say when they are due, are spread
+/// over this.
 const HEARTBEATS_OVER: Duration = Duration::from_secs(5);
 /// The answer to the upgrade is shorter.
 const LONGEST: usize = 1024;
@@ -97,25 +93,17 @@ impl Taken {
         let kept = health(inbox).await.is_some_and(|recovery| recovery.enabled && recovery.trouble.is_none());
         let mut held = Vec::new();
         let all = u32::try_from(self.connections.len()).unwrap_or(u32::MAX);
-        let mut waiting = (0..all).zip(std::mem::take(&mut self.connections)).peekable();
-        let mut before = Arc::<Countdown>::default();
-        while waiting.peek().is_some() {
-            let arriving = Arc::new(Countdown::default());
-            for (n, one) in waiting.by_ref().take(AT_ONCE) {
-                let member = one.traveller.member;
-                // One that is held back already is not held back for longer.
-                let heartbeat = one.heartbeat.unwrap_or(HEARTBEATS_OVER * n / all);
-                match self.expect(edge, one, heartbeat, &arriving) {
-                    Ok((link, detached)) if kept => link.go_on(detached),
-                    Ok(arrived) => held.push(arrived),
-                    Err(error) => {
-                        tracing::warn!(member, %error, "a connection could not go on: its client will come back");
-                    }
+        for (n, one) in (0..all).zip(std::mem::take(&mut self.connections)) {
+            let member = one.traveller.member;
+            let heartbeat = one.heartbeat.unwrap_or(HEARTBEATS_OVER * n / all);
+            match self.expect(edge, one, heartbeat) {
+                Ok((link, detached)) if kept => link.go_on(detached),
+                Ok(arrived) => held.push(arrived),
+                Err(error) => {
+                    tracing::warn!(member, %error, "a connection could not go on: its client will come back");
                 }
             }
-            std::mem::replace(&mut before, arriving).wait(ARRIVING).await;
         }
-        before.wait(ARRIVING).await;
         self.tell("the last is there");
         // It answers when all of them have been let in.
         let _ = health(inbox).await;
@@ -137,12 +125,11 @@ impl Taken {
         edge: &Edge,
         one: Received,
         heartbeat: Duration,
-        arriving: &Arc<Countdown>,
     ) -> io::Result<(Arc<Link>, Detached)> {
         let Received { traveller, socket, read, write, missing, .. } = one;
         let announced = self.announced.remove(&traveller.member).ok_or(io::ErrorKind::InvalidData)?;
         let io = edge.carry_on(socket)?;
-        let link = edge.expect(announced, &traveller, missing, heartbeat, arriving)?;
+        let link = edge.expect(announced, &traveller, missing, heartbeat);
         Ok((link, Detached { io, read, write: write[..].into(), heartbeat: None }))
     }
 }

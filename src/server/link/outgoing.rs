@@ -41,7 +41,7 @@ pub(in crate::server) struct Run {
 }
 
 impl Link {
-    /// Queues one packet for the edge. Whether it is the first: then [`Link::write_on`] is to follow, some time soon.
+    /// Queues one packet for the edge. Whether it is the first: then [`Link::wake`] is to follow, some time soon.
     #[must_use]
     pub(in crate::server) fn send(&self, frames: Bytes) -> bool {
         let packets = &mut lock(&self.outgoing).packets;
@@ -50,7 +50,7 @@ impl Link {
     }
 
     /// Writes what has been sent, where the edge has lent what writes and the kernel takes it. Whether nothing is left
-    /// over: else [`Link::write_on`] is to follow.
+    /// over: else [`Link::wake`] is to follow.
     #[must_use]
     pub(in crate::server) fn write_now(&self) -> bool {
         let mut outgoing = lock(&self.outgoing);
@@ -69,11 +69,6 @@ impl Link {
             self.sent(run.packets);
         }
         outgoing.packets.is_empty()
-    }
-
-    /// Tells the edge to write what has been sent.
-    pub(in crate::server) fn write_on(&self) {
-        self.reader.wake();
     }
 
     /// Takes what is to be written next, and with it what was lent; `None`: nothing, and `writer` is lent.

@@ -48,11 +48,9 @@ impl Link {
         identity: Identity,
         eio3: bool,
         modern: bool,
-        heartbeat_delay: Duration,
         living: Arc<Living>,
     ) -> Arc<Self> {
         let mut link = Self::of(identity, eio3, None, living);
-        link.heartbeat_delay = heartbeat_delay;
         link.modern = AtomicBool::new(modern);
         link.connected = AtomicBool::new(true);
         link.stage = AtomicU8::new(Stage::Paused as u8);
@@ -80,7 +78,6 @@ impl Link {
             && self.is_connected()
             && self.member() != 0
             && !self.is_admitted()
-            && !self.is_offering()
             && !self.is_closed()
             && self.draining() == Drain::Not
     }
@@ -154,8 +151,7 @@ impl Link {
 
     fn set_stage(&self, stage: Stage) {
         self.stage.store(stage as u8, SeqCst);
-        self.reader.wake();
-        self.writer.wake();
+        self.wake();
         self.wake_sequencer();
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! It must never stop the chat: with a full disk, or a journal that has rotted, recovery is off, says so, and tries
 //! again. A session is never recovered with a gap: where one cannot be excluded it is refused, and the client
-//! starts afresh. (socketioxide having connection state recovery, its issue 729, would make most of it go away.)
+//! starts afresh.
 
 mod journal;
 mod moving;

@@ -7,7 +7,6 @@ use crate::{
     chat::{Payload, Refusal},
     control::types,
 };
-use socketioxide::extract::SocketRef;
 use std::{
     sync::{
         Arc,
@@ -31,7 +30,7 @@ pub(in crate::server) enum Command {
     /// Somebody connects: say on the link who it is.
     Admit(Claim, Arc<Link>, oneshot::Sender<()>),
     /// It is connected.
-    Arrived(SocketRef, Arc<Link>),
+    Arrived(Arc<Link>),
     /// A client's event.
     Event(Box<Event>),
     /// The connection is gone; the client too, if it said so.

@@ -56,7 +56,7 @@ impl EdgeStream {
     fn tell_to_go(&mut self, cx: &mut Context<'_>) {
         self.leave = Leave::Told;
         // Older clients fall over a Socket.IO packet that is none; whether it was told an id does not say which it is.
-        let connected = self.link.member() != 0 && !self.link.is_offering();
+        let connected = self.link.is_connected();
         let no_packet = if self.link.is_modern() && connected { NO_SOCKET_PACKET } else { NO_ENGINE_PACKET };
         let _ = self.append(cx, &[no_packet, CLOSE].concat());
     }

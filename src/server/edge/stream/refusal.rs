@@ -1,6 +1,6 @@
 //! A packet that is longer than may be: the client is told why, and its connection ends. It comes back by itself.
 //!
-//! The engine alone would end it without a word. And who ends a connection with something unread has the kernel reset
+//! Who ends a connection with something unread has the kernel reset
 //! it, so the client might never read why: what it still sends is read and thrown away until it has gone, but not for
 //! long.
 
@@ -60,7 +60,7 @@ impl EdgeStream {
         self.refusal.is_some()
     }
 
-    /// Reads without giving anything to the engine, until the client has gone: then it has ended.
+    /// Reads without giving anything to the session, until the client has gone: then it has ended.
     pub(super) fn discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.link.stage() != Stage::Here {
             return Poll::Ready(Err(cut()));

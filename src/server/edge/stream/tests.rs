@@ -62,8 +62,8 @@ enum Act {
     Send(usize),
     /// It writes what it has sent, or has it written.
     Write,
-    /// The engine writes a packet of this size.
-    Engine(usize),
+    /// The session answers with a packet of this size.
+    Answer(usize),
     /// The edge does what it is told.
     Attend,
     /// The client reads so much.
@@ -74,14 +74,14 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         4 => prop_oneof![0usize..9000, 50_000usize..100_000].prop_map(Act::Send),
         3 => Just(Act::Write),
-        2 => (0usize..9000).prop_map(Act::Engine),
+        2 => (0usize..9000).prop_map(Act::Answer),
         3 => Just(Act::Attend),
         2 => (1usize..100_000).prop_map(Act::Read),
     ];
     prop::collection::vec(act, 1..60)
 }
 
-/// Gives what the client got, and how many packets the sequencer and the engine sent.
+/// Gives what the client got, and how many packets the sequencer and the session sent.
 async fn play(acts: Vec<Act>) -> (Vec<u8>, [usize; 2], u64) {
     let (mut stream, link, mut client) = connection().await;
     let (mut sent, mut bytes, mut got) = ([0, 0], 0, Vec::new());
@@ -94,10 +94,10 @@ async fn play(acts: Vec<Act>) -> (Vec<u8>, [usize; 2], u64) {
             }
             Act::Write => {
                 if !link.write_now() {
-                    link.write_on();
+                    link.wake();
                 }
             }
-            Act::Engine(size) => {
+            Act::Answer(size) => {
                 let frame = frame('e', sent[1], size);
                 let written = poll_fn(|cx| Poll::Ready(Pin::new(&mut stream).poll_write(cx, &frame))).await;
                 if let Poll::Ready(written) = written {
@@ -149,7 +149,7 @@ proptest! {
             prop_assert_eq!(number, Some(next[of]), "{:?}", text);
             next[of] += 1;
         }
-        // What the engine writes here is nothing that it was told by the sequencer.
+        // What the session answers is not the sequencer's.
         prop_assert_eq!((next, counted), (sent, sent[0] as u64));
     }
 }

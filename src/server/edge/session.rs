@@ -1,0 +1,290 @@
+//! One Engine.IO session, with what Socket.IO has in it: what its client's packets mean, whatever transport brings them.
+//!
+//! ```text
+//! opened --CONNECT--> admitting --the sequencer lets it in, it is told so--> connected --DISCONNECT--> opened
+//!          (protocol 3: by opening)  \--it does not prove who it is--> opened
+//! ```
+//!
+//! What it answers is kept until its transport has written it. It ends by being dropped, and then the chat knows. It
+//! never waits for anything but time and the sequencer: a transport that polls it holds up nobody.
+
+pub(super) mod heartbeat;
+
+use crate::{
+    frames::{TEXT, push_frame},
+    server::{link::Link, namespace::Namespace},
+};
+use bytes::Bytes;
+use engineioxide_core::{OpenPacket, Packet, ProtocolVersion, Sid, Str, TransportType};
+use heartbeat::{Beat, Heartbeat};
+use socketioxide_core::{
+    Value,
+    packet::{self, PacketData},
+    parser::{Parse, ParseConfig, ParseError, ParserState},
+};
+use socketioxide_parser_common::CommonParser;
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::oneshot,
+    time::{Sleep, sleep_until},
+};
+
+/// The only one there is.
+const NAMESPACE: &str = "/";
+const PING: &[u8] = b"2";
+const PONG: &[u8] = b"3";
+
+/// Why a session ends.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum End {
+    /// Its client closes it.
+    #[error("closed by its client")]
+    Closed,
+    /// Its client is not heard of.
+    #[error("its client is not heard of")]
+    Silent,
+    /// Its client did not connect in time.
+    #[error("its client did not connect in time")]
+    NeverConnected,
+    /// Its client says what means nothing.
+    #[error("its client says what means nothing: {0}")]
+    Nonsense(String),
+    /// Its connection is broken, or was cut.
+    #[error("its connection is broken: {0}")]
+    Broken(String),
+}
+
+/// How far its client is with connecting.
+enum Phase {
+    Opened,
+    Admitting(oneshot::Receiver<()>),
+    /// It is told, as soon as what it is answered is written.
+    Welcome,
+    Connected,
+}
+
+/// See the module.
+pub(super) struct Session {
+    link: Arc<Link>,
+    namespace: Arc<Namespace>,
+    parser: ParserState,
+    phase: Phase,
+    /// Protocol 4: until then it has to be connected for the first time.
+    connect_by: Option<Instant>,
+    heartbeat: Heartbeat,
+    /// For what is due next.
+    timer: Pin<Box<Sleep>>,
+    /// As frames.
+    answers: Vec<u8>,
+}
+
+impl Session {
+    /// One whose client has so long to connect.
+    pub(super) fn open(link: Arc<Link>, namespace: Arc<Namespace>, handshake_timeout: Duration) -> Self {
+        let now = Instant::now();
+        let first = heartbeat::first(link.conn);
+        let mut session = Self::of(link, namespace, first, now);
+        if session.link.eio3 {
+            // Nothing is said of a namespace before: this is the way in.
+            session.connect(None);
+        } else {
+            session.connect_by = Some(now + handshake_timeout);
+        }
+        session
+    }
+
+    /// One that was connected in another process, where the next heartbeat was due after so long.
+    pub(super) fn moved(link: Arc<Link>, namespace: Arc<Namespace>, heartbeat: Duration) -> Self {
+        namespace.moved(&link);
+        let mut session = Self::of(link, namespace, heartbeat, Instant::now());
+        session.phase = Phase::Connected;
+        session
+    }
+
+    fn of(link: Arc<Link>, namespace: Arc<Namespace>, first: Duration, now: Instant) -> Self {
+        let heartbeat = Heartbeat::begin(link.eio3, first, now);
+        let timer = Box::pin(sleep_until(heartbeat.due().into()));
+        let (parser, phase, connect_by, answers) = (ParserState::default(), Phase::Opened, None, Vec::new());
+        Self { link, namespace, parser, phase, connect_by, heartbeat, timer, answers }
+    }
+
+    /// Takes in one packet.
+    ///
+    /// # Errors
+    /// The session ends.
+    pub(super) fn hear(&mut self, packet: Packet) -> Result<(), End> {
+        let heard = match packet {
+            Packet::Message(text) => CommonParser.decode_str(&ParseConfig::default(), &self.parser, text),
+            Packet::Binary(data) | Packet::BinaryV3(data) => {
+                CommonParser.decode_bin(&ParseConfig::default(), &self.parser, data)
+            }
+            Packet::Ping | Packet::Pong => {
+                self.heartbeat.heard(Instant::now());
+                if self.link.eio3 {
+                    self.answer(PONG);
+                }
+                return Ok(());
+            }
+            Packet::Close => return Err(End::Closed),
+            other => return Err(End::Nonsense(format!("{other:?}"))),
+        };
+        match heard {
+            Ok(packet) => self.take(packet),
+            Err(ParseError::NeedsMoreBinaryData) => Ok(()),
+            Err(error) => Err(End::Nonsense(error.to_string())),
+        }
+    }
+
+    fn take(&mut self, packet::Packet { inner, ns }: packet::Packet) -> Result<(), End> {
+        if ns.as_str() != NAMESPACE {
+            if matches!(inner, PacketData::Connect(_)) {
+                self.answer_packet(packet::Packet::connect_error(ns, "Invalid namespace"));
+            }
+            return Ok(());
+        }
+        match (inner, &self.phase) {
+            (PacketData::Connect(claim), Phase::Opened) => {
+                self.connect(claim.as_ref().and_then(Value::as_str).map(Str::as_str));
+            }
+            (PacketData::Event(said, ack) | PacketData::BinaryEvent(said, ack), Phase::Connected) => {
+                if let Value::Str(text, attachments) = said {
+                    let attachments: Vec<Bytes> = attachments.into_iter().flatten().collect();
+                    self.namespace.take(&text, attachments, ack, &self.link);
+                }
+            }
+            // Nobody has asked for one.
+            (PacketData::EventAck(..) | PacketData::BinaryAck(..), Phase::Connected) => {}
+            (PacketData::Disconnect, Phase::Admitting(_) | Phase::Welcome | Phase::Connected) => {
+                self.leave(true);
+            }
+            _ => return Err(End::Nonsense("out of order".to_owned())),
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, claim: Option<&str>) {
+        match self.namespace.admit(claim, &self.link) {
+            Ok(admitted) => self.phase = Phase::Admitting(admitted),
+            Err(denied) => {
+                self.answer_packet(packet::Packet::connect_error(NAMESPACE, denied.to_string()));
+            }
+        }
+    }
+
+    /// Tells it that it is connected and, where it can use it, under which id it may come back (Socket.IO protocol v5;
+    /// clients from 4.6 on know `pid`, others ignore it).
+    fn welcome(&mut self) {
+        self.connect_by = None;
+        self.phase = Phase::Welcome;
+        if self.link.eio3 {
+            return self.answer(b"40");
+        }
+        let pid = self.link.pid().map(|pid| format!(r#","pid":"{}""#, pid.as_str())).unwrap_or_default();
+        self.answer(format!(r#"40{{"sid":"{}"{pid}}}"#, Sid::new()).as_bytes());
+    }
+
+    fn leave(&mut self, for_good: bool) {
+        if !matches!(mem::replace(&mut self.phase, Phase::Opened), Phase::Opened) {
+            self.namespace.gone(&self.link, for_good);
+        }
+    }
+
+    /// Does what is due; ready when the session ends by it.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if let Phase::Admitting(admitted) = &mut self.phase
+            && let Poll::Ready(answer) = Pin::new(admitted).poll(cx)
+        {
+            match answer {
+                Ok(()) => self.welcome(),
+                // Without a sequencer the process is ending.
+                Err(_) => self.phase = Phase::Opened,
+            }
+        }
+        loop {
+            let due = self.connect_by.map_or(self.heartbeat.due(), |by| by.min(self.heartbeat.due()));
+            if self.timer.deadline() != due.into() {
+                self.timer.as_mut().reset(due.into());
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            if self.connect_by.is_some_and(|by| by <= now) {
+                return Poll::Ready(End::NeverConnected);
+            }
+            match self.heartbeat.beat(now) {
+                Beat::Nothing => {}
+                Beat::Ping => self.answer(PING),
+                Beat::Dead => return Poll::Ready(End::Silent),
+            }
+        }
+    }
+
+    /// How long until its next heartbeat, for another process; `None`: that is its client's affair.
+    pub(super) fn next_ping(&self) -> Option<Duration> {
+        self.heartbeat.next_ping(Instant::now())
+    }
+
+    /// Tells its client that it is open.
+    pub(super) fn greet(&mut self, max_payload: u64) {
+        let open = String::from(open(&Sid::new(), TransportType::Websocket, max_payload));
+        let since = mem::take(&mut self.answers);
+        self.answer(open.as_bytes());
+        self.answers.extend(since);
+    }
+
+    /// What its client is to be answered, as frames.
+    pub(super) fn answers(&self) -> &[u8] {
+        &self.answers
+    }
+
+    /// This was answered before, and has yet to be written.
+    pub(super) fn answered_before(&mut self, frames: &[u8]) {
+        self.answers.splice(..0, frames.iter().copied());
+    }
+
+    /// All of that is written: what the sequencer says from now on comes after it.
+    pub(super) fn answered(&mut self) {
+        self.answers = Vec::new();
+        if matches!(self.phase, Phase::Welcome) {
+            self.phase = Phase::Connected;
+            self.link.seen_connect();
+            self.namespace.arrived(&self.link);
+        }
+    }
+
+    fn answer(&mut self, packet: &[u8]) {
+        push_frame(&mut self.answers, TEXT, &[packet]);
+    }
+
+    fn answer_packet(&mut self, packet: packet::Packet) {
+        if let Value::Str(text, _) = CommonParser.encode(packet) {
+            push_frame(&mut self.answers, TEXT, &[b"4", text.as_bytes()]);
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.leave(false);
+    }
+}
+
+/// What a client is told when its session opens.
+pub(super) fn open(sid: &Sid, transport: TransportType, max_payload: u64) -> Packet {
+    let upgrades = match transport {
+        TransportType::Polling => [TransportType::Websocket].into_iter().collect(),
+        TransportType::Websocket => Default::default(),
+    };
+    let (ping_interval, ping_timeout) = (heartbeat::INTERVAL, heartbeat::TIMEOUT);
+    Packet::Open(OpenPacket { sid: *sid, upgrades, ping_interval, ping_timeout, max_payload })
+}
+
+/// The protocol of a session.
+pub(super) fn protocol(eio3: bool) -> ProtocolVersion {
+    if eio3 { ProtocolVersion::V3 } else { ProtocolVersion::V4 }
+}

@@ -1,0 +1,145 @@
+//! A session on a WebSocket: one task, which reads, answers and keeps time. What the sequencer says to its client does not
+//! come by here (see [`super::stream`]).
+
+use super::{
+    poller::Poller,
+    session::{End, Session, protocol},
+    stream::EdgeStream,
+};
+use crate::{
+    frames::{CLOSE, push_frame},
+    server::link::Link,
+};
+use engineioxide_core::{Packet, Str};
+use futures_util::{SinkExt, StreamExt};
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::time::timeout;
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Message,
+        protocol::{Role, WebSocketConfig},
+    },
+};
+
+/// First read of a connection; larger messages make it grow while they last.
+const READ_BUFFER: usize = 512;
+/// With so many bytes of answers that it does not take, a client is not heard.
+const UNANSWERED: usize = 4096;
+/// Longest time from a polling client's attempt to its success.
+const UPGRADE: Duration = Duration::from_secs(10);
+
+/// In a box: what moves it has no room of its own for all of it.
+type Socket = WebSocketStream<Box<EdgeStream>>;
+
+async fn socket(stream: Box<EdgeStream>, max_payload: u64) -> Socket {
+    let max = usize::try_from(max_payload).unwrap_or(usize::MAX);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
+        .max_message_size(Some(max))
+        .max_frame_size(Some(max));
+    WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
+}
+
+/// Serves a session until it ends.
+pub(super) async fn run(stream: Box<EdgeStream>, session: Session, link: Arc<Link>, max_payload: u64) {
+    serve(socket(stream, max_payload).await, session, &link).await;
+}
+
+/// Serves the session of this client if it comes over from polling; else it goes on polling.
+pub(super) async fn upgrade(stream: Box<EdgeStream>, link: Arc<Link>, max_payload: u64) {
+    let Some(poller) = &link.polling else { return };
+    let mut socket = socket(stream, max_payload).await;
+    let session = timeout(UPGRADE, probe(&mut socket, &link, poller)).await.ok().flatten();
+    let Some(session) = session else { return poller.give_up_upgrade() };
+    socket.get_mut().take_over();
+    serve(socket, session, &link).await;
+}
+
+/// Engine.IO protocol, "Upgrade": a ping and a pong that say `probe`, and then the packet `5`.
+async fn probe(socket: &mut Socket, link: &Link, poller: &Poller) -> Option<Session> {
+    expect(socket, link, &Packet::PingUpgrade).await?;
+    socket.send(Message::text(String::from(Packet::PongUpgrade))).await.ok()?;
+    poller.begin_upgrade();
+    expect(socket, link, &Packet::Upgrade).await?;
+    poller.take_session()
+}
+
+async fn expect(socket: &mut Socket, link: &Link, packet: &Packet) -> Option<()> {
+    let Message::Text(text) = socket.next().await?.ok()? else { return None };
+    (Packet::parse(protocol(link.eio3), Str::copy_from_slice(&text)).ok()? == *packet).then_some(())
+}
+
+async fn serve(mut socket: Socket, mut session: Session, link: &Link) {
+    let end = poll_fn(|cx| attend(&mut socket, &mut session, link, cx)).await;
+    tracing::debug!(conn = link.conn, %end, "the session ends");
+    if end == End::NeverConnected {
+        link.never_connected();
+    }
+    drop(session);
+    poll_fn(|cx| {
+        say_goodbye(&mut socket, &end, cx);
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// Does what is to be done now; ready when the session ends.
+fn attend(socket: &mut Socket, session: &mut Session, link: &Link, cx: &mut Context<'_>) -> Poll<End> {
+    loop {
+        if let Poll::Ready(end) = session.poll(cx) {
+            return Poll::Ready(end);
+        }
+        let stream = socket.get_mut();
+        if !session.answers().is_empty()
+            && let Poll::Ready(written) = stream.answer(cx, session.answers())
+        {
+            match written {
+                Ok(()) => session.answered(),
+                Err(error) => return Poll::Ready(End::Broken(error.to_string())),
+            }
+        }
+        if session.answers().len() > UNANSWERED {
+            return Poll::Pending;
+        }
+        stream.beats_next(|| session.next_ping());
+        let heard = match ready!(socket.poll_next_unpin(cx)) {
+            Some(Ok(Message::Text(text))) => {
+                let packet = Packet::parse(protocol(link.eio3), Str::copy_from_slice(&text));
+                packet
+                    .map_err(|error| End::Nonsense(error.to_string()))
+                    .and_then(|packet| session.hear(packet))
+            }
+            Some(Ok(Message::Binary(mut data))) => {
+                if link.eio3 && !data.is_empty() {
+                    // The type of the packet, which is always a message (engine.io-parser 2, `decodePacket`).
+                    data = data.split_off(1);
+                }
+                session.hear(Packet::Binary(data))
+            }
+            Some(Ok(Message::Close(_))) | None => Err(End::Closed),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
+            Some(Err(error)) => Err(End::Broken(error.to_string())),
+        };
+        if let Err(end) = heard {
+            return Poll::Ready(end);
+        }
+    }
+}
+
+/// Ends the WebSocket as it should be ended, where that can be done without waiting.
+fn say_goodbye(socket: &mut Socket, end: &End, cx: &mut Context<'_>) {
+    if *end == End::Closed {
+        // What answers a Close frame goes out by asking for what comes after it.
+        let _ = socket.poll_next_unpin(cx);
+    } else {
+        let mut close = Vec::new();
+        push_frame(&mut close, CLOSE, &[]);
+        let _ = socket.get_mut().answer(cx, &close);
+    }
+}
