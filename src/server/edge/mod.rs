@@ -60,6 +60,7 @@ use std::{
 };
 use stream::EdgeStream;
 use tokio::net::TcpStream;
+use websocket::Served;
 
 /// So many are told to go at once, and the pause before the next: 10,000 in a second, as many as can come back. Of more
 /// people more are told at once: a server that stops has not for ever.
@@ -213,7 +214,7 @@ impl Edge {
 
     /// Begins a session for a connection that comes from another process, on which nothing is read or written before
     /// [`Link::go_on`]. `heartbeat`: when the next one is due.
-    pub(super) fn expect(
+    pub(super) async fn expect(
         &self,
         announced: Announced,
         traveller: &Traveller,
@@ -236,7 +237,7 @@ impl Edge {
         self.living.list(&link);
         let stream = Box::new(EdgeStream::moved(link.clone(), self.limits.max_payload));
         let session = Session::moved(link.clone(), self.namespace.clone(), heartbeat);
-        tokio::spawn(websocket::run(stream, session, link.clone(), self.limits.max_payload));
+        Served::over(stream, session, link.clone(), self.limits.max_payload).await.begin();
         link
     }
 
@@ -313,14 +314,12 @@ impl Edge {
             let head = Bytes::copy_from_slice(&parts.read_buf);
             let (io, max_payload) = (parts.io.into_inner(), self.limits.max_payload);
             let stream = Box::new(EdgeStream::new(io, head, link.clone(), polls, max_payload));
-            // A task of their own, which has no room for what is not needed any more.
             if polls {
-                tokio::spawn(websocket::upgrade(stream, link, max_payload));
-            } else {
-                let mut session = self.session(link.clone());
-                session.greet(max_payload);
-                tokio::spawn(websocket::run(stream, session, link, max_payload));
+                return websocket::upgrade(stream, link, max_payload).await;
             }
+            let mut session = self.session(link.clone());
+            session.greet(max_payload);
+            Served::over(stream, session, link, max_payload).await.begin();
         });
         let headers = [
             (header::UPGRADE, "websocket"),

@@ -189,6 +189,11 @@ impl Session {
         self.answer(format!(r#"40{{"sid":"{}"{pid}}}"#, Sid::new()).as_bytes());
     }
 
+    /// Lets the chat know that the client is gone, if it was there.
+    pub(super) fn end(&mut self) {
+        self.leave(false);
+    }
+
     fn leave(&mut self, for_good: bool) {
         if !matches!(mem::replace(&mut self.phase, Phase::Opened), Phase::Opened) {
             self.namespace.gone(&self.link, for_good);
@@ -270,7 +275,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.leave(false);
+        self.end();
     }
 }
 

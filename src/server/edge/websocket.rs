@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        Message,
+        self, Message,
         protocol::{Role, WebSocketConfig},
     },
 };
@@ -37,6 +37,13 @@ const UPGRADE: Duration = Duration::from_secs(10);
 /// In a box: what moves it has no room of its own for all of it.
 type Socket = WebSocketStream<Box<EdgeStream>>;
 
+/// A session, and what carries it.
+pub(super) struct Served {
+    socket: Socket,
+    session: Session,
+    link: Arc<Link>,
+}
+
 async fn socket(stream: Box<EdgeStream>, max_payload: u64) -> Socket {
     let max = usize::try_from(max_payload).unwrap_or(usize::MAX);
     let config = WebSocketConfig::default()
@@ -46,11 +53,6 @@ async fn socket(stream: Box<EdgeStream>, max_payload: u64) -> Socket {
     WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await
 }
 
-/// Serves a session until it ends.
-pub(super) async fn run(stream: Box<EdgeStream>, session: Session, link: Arc<Link>, max_payload: u64) {
-    serve(socket(stream, max_payload).await, session, &link).await;
-}
-
 /// Serves the session of this client if it comes over from polling; else it goes on polling.
 pub(super) async fn upgrade(stream: Box<EdgeStream>, link: Arc<Link>, max_payload: u64) {
     let Some(poller) = &link.polling else { return };
@@ -58,7 +60,7 @@ pub(super) async fn upgrade(stream: Box<EdgeStream>, link: Arc<Link>, max_payloa
     let session = timeout(UPGRADE, probe(&mut socket, &link, poller)).await.ok().flatten();
     let Some(session) = session else { return poller.give_up_upgrade() };
     socket.get_mut().take_over();
-    serve(socket, session, &link).await;
+    Served { socket, session, link: link.clone() }.begin();
 }
 
 /// Engine.IO protocol, "Upgrade": a ping and a pong that say `probe`, and then the packet `5`.
@@ -75,60 +77,84 @@ async fn expect(socket: &mut Socket, link: &Link, packet: &Packet) -> Option<()>
     (Packet::parse(protocol(link.eio3), Str::copy_from_slice(&text)).ok()? == *packet).then_some(())
 }
 
-async fn serve(mut socket: Socket, mut session: Session, link: &Link) {
-    let end = poll_fn(|cx| attend(&mut socket, &mut session, link, cx)).await;
-    tracing::debug!(conn = link.conn, %end, "the session ends");
-    if end == End::NeverConnected {
-        link.never_connected();
+impl Served {
+    /// Over this stream.
+    pub(super) async fn over(
+        stream: Box<EdgeStream>,
+        session: Session,
+        link: Arc<Link>,
+        max_payload: u64,
+    ) -> Self {
+        Self { socket: socket(stream, max_payload).await, session, link }
     }
-    drop(session);
-    poll_fn(|cx| {
-        say_goodbye(&mut socket, &end, cx);
-        Poll::Ready(())
-    })
-    .await;
+
+    /// Has it begin. In a box: a task has room for all that it was ever given, some of it twice.
+    pub(super) fn begin(self) {
+        tokio::spawn(Box::new(self).run());
+    }
+
+    async fn run(mut self: Box<Self>) {
+        let end = poll_fn(|cx| self.attend(cx)).await;
+        tracing::debug!(conn = self.link.conn, %end, "the session ends");
+        if end == End::NeverConnected {
+            self.link.never_connected();
+        }
+        self.session.end();
+        poll_fn(|cx| {
+            say_goodbye(&mut self.socket, &end, cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Does what is to be done now; ready when the session ends.
+    fn attend(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Self { socket, session, link } = self;
+        loop {
+            if let Poll::Ready(end) = session.poll(cx) {
+                return Poll::Ready(end);
+            }
+            let stream = socket.get_mut();
+            if !session.answers().is_empty()
+                && let Poll::Ready(written) = stream.answer(cx, session.answers())
+            {
+                match written {
+                    Ok(()) => session.answered(),
+                    Err(error) => return Poll::Ready(End::Broken(error.to_string())),
+                }
+            }
+            if session.answers().len() > UNANSWERED {
+                return Poll::Pending;
+            }
+            stream.beats_next(|| session.next_ping());
+            let message = ready!(socket.poll_next_unpin(cx));
+            if let Err(end) = hear(session, message, link.eio3) {
+                return Poll::Ready(end);
+            }
+        }
+    }
 }
 
-/// Does what is to be done now; ready when the session ends.
-fn attend(socket: &mut Socket, session: &mut Session, link: &Link, cx: &mut Context<'_>) -> Poll<End> {
-    loop {
-        if let Poll::Ready(end) = session.poll(cx) {
-            return Poll::Ready(end);
+fn hear(
+    session: &mut Session,
+    message: Option<Result<Message, tungstenite::Error>>,
+    eio3: bool,
+) -> Result<(), End> {
+    match message {
+        Some(Ok(Message::Text(text))) => {
+            let packet = Packet::parse(protocol(eio3), Str::copy_from_slice(&text));
+            session.hear(packet.map_err(|error| End::Nonsense(error.to_string()))?)
         }
-        let stream = socket.get_mut();
-        if !session.answers().is_empty()
-            && let Poll::Ready(written) = stream.answer(cx, session.answers())
-        {
-            match written {
-                Ok(()) => session.answered(),
-                Err(error) => return Poll::Ready(End::Broken(error.to_string())),
+        Some(Ok(Message::Binary(mut data))) => {
+            if eio3 && !data.is_empty() {
+                // The type of the packet, which is always a message (engine.io-parser 2, `decodePacket`).
+                data = data.split_off(1);
             }
+            session.hear(Packet::Binary(data))
         }
-        if session.answers().len() > UNANSWERED {
-            return Poll::Pending;
-        }
-        stream.beats_next(|| session.next_ping());
-        let heard = match ready!(socket.poll_next_unpin(cx)) {
-            Some(Ok(Message::Text(text))) => {
-                let packet = Packet::parse(protocol(link.eio3), Str::copy_from_slice(&text));
-                packet
-                    .map_err(|error| End::Nonsense(error.to_string()))
-                    .and_then(|packet| session.hear(packet))
-            }
-            Some(Ok(Message::Binary(mut data))) => {
-                if link.eio3 && !data.is_empty() {
-                    // The type of the packet, which is always a message (engine.io-parser 2, `decodePacket`).
-                    data = data.split_off(1);
-                }
-                session.hear(Packet::Binary(data))
-            }
-            Some(Ok(Message::Close(_))) | None => Err(End::Closed),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
-            Some(Err(error)) => Err(End::Broken(error.to_string())),
-        };
-        if let Err(end) = heard {
-            return Poll::Ready(end);
-        }
+        Some(Ok(Message::Close(_))) | None => Err(End::Closed),
+        Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
+        Some(Err(error)) => Err(End::Broken(error.to_string())),
     }
 }
 

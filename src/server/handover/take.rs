@@ -96,7 +96,7 @@ impl Taken {
         for (n, one) in (0..all).zip(std::mem::take(&mut self.connections)) {
             let member = one.traveller.member;
             let heartbeat = one.heartbeat.unwrap_or(HEARTBEATS_OVER * n / all);
-            match self.expect(edge, one, heartbeat) {
+            match self.expect(edge, one, heartbeat).await {
                 Ok((link, detached)) if kept => link.go_on(detached),
                 Ok(arrived) => held.push(arrived),
                 Err(error) => {
@@ -120,7 +120,7 @@ impl Taken {
         tracing::debug!(?since, connections = self.connections.len(), "{what}");
     }
 
-    fn expect(
+    async fn expect(
         &mut self,
         edge: &Edge,
         one: Received,
@@ -129,7 +129,7 @@ impl Taken {
         let Received { traveller, socket, read, write, missing, .. } = one;
         let announced = self.announced.remove(&traveller.member).ok_or(io::ErrorKind::InvalidData)?;
         let io = edge.carry_on(socket)?;
-        let link = edge.expect(announced, &traveller, missing, heartbeat);
+        let link = edge.expect(announced, &traveller, missing, heartbeat).await;
         Ok((link, Detached { io, read, write: write[..].into(), heartbeat: None }))
     }
 }
