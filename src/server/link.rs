@@ -260,6 +260,18 @@ impl Link {
         self.transport.load(Acquire) == WEBSOCKET
     }
 
+    /// Its client tries a WebSocket; not while it tries another, nor when it has one: one task at a time is woken.
+    pub(super) fn begins_trial(&self) -> bool {
+        !self.is_websocket() && self.polling.as_ref().is_some_and(|polling| polling.begin_trial())
+    }
+
+    /// It has come to nothing.
+    pub(super) fn ends_trial(&self) {
+        if let Some(polling) = &self.polling {
+            polling.give_up_upgrade();
+        }
+    }
+
     /// Breaks the transport: the client sees its connection close and comes back by itself.
     ///
     /// Never by Socket.IO's own disconnect, after which clients stay away.

@@ -315,7 +315,8 @@ impl Sequencer {
         // Who comes from another process may be gone before it has arrived.
         let admission = if current { None } else { link.take_admission() };
         if admission.is_some() {
-            self.early.remove(&member);
+            let early = self.early.remove(&member).unwrap_or_default();
+            early.iter().for_each(|event| event.link.give_credit());
         }
         let moved = admission.is_some_and(|admission| matches!(admission.entry, Entry::Moved(_)))
             && self.recovery.moved(member, link.clone());

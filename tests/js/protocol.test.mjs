@@ -144,6 +144,26 @@ for (const eio of [3, 4]) {
     assert.match(await next(), /^431\[\{"ok":true/);
   });
 
+  test(`protocol ${eio}: a session tries one WebSocket at a time, and what waited for it comes first`, async (t) => {
+    const server = await serve(t, "web");
+    const { sid } = await open(server, eio);
+    if (eio === 3) await get(server, eio, sid);
+    const { socket, next } = await dial(t, server, `EIO=${eio}&sid=${sid}`);
+    await new Promise((ready) => socket.on("open", ready));
+    const other = await dial(t, server, `EIO=${eio}&sid=${sid}`);
+    assert.equal(await soon("the end of another", other.closed), "closed");
+    socket.send("2probe");
+    assert.equal(await next(), "3probe");
+    if (eio === 4) await post(server, eio, sid, "40");
+    // It does not wait to be told that it is connected.
+    await post(server, eio, sid, payload(eio, '420["join_room",{"type":1}]', '421["chatting","hello"]'));
+    await until("nothing to be fetched", async () => (await get(server, eio, sid))[1] === payload(eio, "6"));
+    socket.ping();
+    socket.send("5");
+    const order = eio === 4 ? [/^40\{/] : [];
+    for (const expected of [...order, /^430\[\{"ok":true/, /^42\["chatting",\{"msg":"hello"/, /^431\[\{"ok":true/]) assert.match(await next(), expected);
+  });
+
   test(`protocol ${eio}: who only tries a WebSocket goes on polling`, async (t) => {
     const server = await serve(t, "web");
     for (const tried of [["nonsense"], ["2probe", "nonsense"], ["2probe"], []]) {
@@ -183,6 +203,34 @@ test("who leaves the chat may come back on the same connection, as somebody new"
     socket.send("41");
   }
   assert.equal(ids.size, 3);
+});
+
+test("who asks and does not fetch the answers is not heard for ever", async (t) => {
+  const server = await serve(t, "web");
+  for (const eio of [3, 4]) {
+    const { sid } = await open(server, eio);
+    const [status] = await post(server, eio, sid, payload(eio, ...Array.from({ length: 100_000 }, () => (eio === 4 ? "40/x," : "2"))));
+    assert.equal(status, 400);
+    assert.equal((await get(server, eio, sid))[0], 400);
+    const few = await open(server, eio);
+    assert.deepEqual(await post(server, eio, few.sid, payload(eio, ...Array.from({ length: 50 }, () => (eio === 4 ? "40/x," : "2")))), [200, "ok"]);
+    let heard = "";
+    await until("all of it", async () => (heard += (await get(server, eio, few.sid))[1]).split(eio === 4 ? "44/x," : "1:3").length === 51);
+  }
+});
+
+test("who says something at once with its CONNECT is heard", async (t) => {
+  const server = await serve(t, "web");
+  for (let n = 0; n < 20; n += 1) {
+    const { socket, next } = await dial(t, server, "EIO=4");
+    await next();
+    for (const packet of ["40", '420["join_room",{"type":1}]', '421["chatting","x"]']) socket.send(packet);
+    for (const expected of [/^40/, /^430/, /^42/, /^431/]) assert.match(await next(), expected);
+    socket.send("41");
+    socket.send("40");
+    assert.match(await next(), /^40/);
+    socket.close();
+  }
 });
 
 test("there is one namespace", async (t) => {

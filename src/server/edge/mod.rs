@@ -119,7 +119,9 @@ impl Edge {
 
     /// The link of a session that polls, or began so.
     fn find(&self, sid: &Sid) -> Option<Arc<Link>> {
-        lock(&self.sessions).get(sid)?.upgrade().filter(|link| !link.is_closed())
+        // Let go of outside the lock: the last who does takes the link off this very list.
+        let link = lock(&self.sessions).get(sid)?.upgrade()?;
+        (!link.is_closed()).then_some(link)
     }
 
     /// A link for a session that opens.
@@ -297,7 +299,7 @@ impl Edge {
                 Ok(ticket) => (self.link(handshake, ticket, None), false),
                 Err(full) => return turned_away(full),
             },
-            Some(Some(link)) if !link.is_websocket() => (link, true),
+            Some(Some(link)) if link.begins_trial() => (link, true),
             Some(Some(_)) => return refuse(Bad::Request),
             Some(None) => return refuse(Bad::Session),
         };
@@ -306,10 +308,10 @@ impl Edge {
         // The request, and with it hyper's buffer, goes here and not when the session ends.
         drop(request);
         tokio::spawn(async move {
-            let Ok(upgraded) = upgraded.await else { return };
+            let Ok(upgraded) = upgraded.await else { return link.ends_trial() };
             let Ok(parts) = upgraded.downcast::<TokioIo<Transport>>() else {
                 tracing::error!("an upgraded connection is not the stream it came in by; closed");
-                return;
+                return link.ends_trial();
             };
             let head = Bytes::copy_from_slice(&parts.read_buf);
             let (io, max_payload) = (parts.io.into_inner(), self.limits.max_payload);

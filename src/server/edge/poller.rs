@@ -25,6 +25,8 @@ use tokio::sync::Notify;
 
 /// A reply is as long as this, and one packet more.
 const REPLY: usize = 256 << 10;
+/// Who does not fetch so many bytes of answers is heard no more.
+const UNANSWERED: usize = 4096;
 /// Engine.IO packets: the session is closed; nothing, in answer to somebody who waits.
 const CLOSE: &[u8] = b"1";
 const NOOP: &[u8] = b"6";
@@ -45,7 +47,9 @@ pub(in crate::server) struct Poller {
     session: Mutex<Option<Session>>,
     /// What the session has answered, as frames. It comes before what the sequencer says.
     answers: Mutex<Vec<u8>>,
-    /// Its client is trying a WebSocket: what waits here is for that.
+    /// Its client is trying a WebSocket, and no other.
+    trying: AtomicBool,
+    /// And has been answered: what waits here is for that.
     upgrading: AtomicBool,
     /// The task that keeps its time.
     keeper: AtomicWaker,
@@ -78,6 +82,7 @@ impl Poller {
             sessions,
             session: Mutex::default(),
             answers: Mutex::default(),
+            trying: AtomicBool::new(false),
             upgrading: AtomicBool::new(false),
             keeper: AtomicWaker::new(),
             gets: AtomicU32::new(0),
@@ -103,6 +108,11 @@ impl Poller {
         self.credit.notify_waiters();
     }
 
+    /// Its client tries a WebSocket; whether it is the only one.
+    pub(in crate::server) fn begin_trial(&self) -> bool {
+        !self.trying.swap(true, AcqRel)
+    }
+
     /// Whether its client is trying a WebSocket.
     pub(super) fn is_upgrading(&self) -> bool {
         self.upgrading.load(Acquire)
@@ -115,8 +125,9 @@ impl Poller {
     }
 
     /// It has not succeeded.
-    pub(super) fn give_up_upgrade(&self) {
+    pub(in crate::server) fn give_up_upgrade(&self) {
         self.upgrading.store(false, Release);
+        self.trying.store(false, Release);
         self.wake();
     }
 
@@ -128,6 +139,17 @@ impl Poller {
         Some(session)
     }
 
+    /// Waits until more of its client may be read.
+    pub(super) async fn credit(&self, link: &Link) {
+        loop {
+            let returned = self.credit.notified();
+            if link.has_credit() || link.is_closed() {
+                return;
+            }
+            returned.await;
+        }
+    }
+
     /// Takes in a packet.
     ///
     /// # Errors
@@ -135,6 +157,9 @@ impl Poller {
     pub(super) fn hear(&self, packet: Packet) -> Result<(), Option<End>> {
         let mut place = lock(&self.session);
         let session = place.as_mut().ok_or(None)?;
+        if lock(&self.answers).len() > UNANSWERED {
+            return Err(Some(End::Deaf));
+        }
         session.hear(packet).map_err(Some)?;
         self.keep_answers(session);
         // It may have something to wait for.

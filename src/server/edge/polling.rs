@@ -116,13 +116,7 @@ impl Edge {
     /// Takes packets in, once the earlier ones of this client have been dealt with.
     async fn post(&self, request: Request, link: &Arc<Link>, poller: &Poller) -> Response {
         link.took(1);
-        loop {
-            let returned = poller.credit.notified();
-            if link.has_credit() || link.is_closed() {
-                break;
-            }
-            returned.await;
-        }
+        poller.credit(link).await;
         let _posting = Counted::new(&poller.leave.posts);
         let len = AtomicU64::new(0);
         let read =
@@ -160,7 +154,7 @@ impl Edge {
     async fn read(
         &self,
         request: Request,
-        link: &Link,
+        link: &Arc<Link>,
         poller: &Poller,
         len: &AtomicU64,
     ) -> Result<(), Unread> {
@@ -177,6 +171,9 @@ impl Edge {
                 PacketParseError::PayloadTooLarge { .. } => Unread::TooLong,
                 error => Unread::Nonsense(End::Nonsense(error.to_string())),
             })?;
+            // Each costs what it would cost on a WebSocket.
+            poller.credit(link).await;
+            link.took(1);
             poller.hear(packet).map_err(|end| end.map_or(Unread::Over, Unread::Nonsense))?;
         }
         Ok(())

@@ -49,6 +49,9 @@ pub(super) enum End {
     /// Its client is not heard of.
     #[error("its client is not heard of")]
     Silent,
+    /// Its client does not take what it is answered.
+    #[error("its client does not take what it is answered")]
+    Deaf,
     /// Its client did not connect in time.
     #[error("its client did not connect in time")]
     NeverConnected,
@@ -75,7 +78,7 @@ pub(super) struct Session {
     namespace: Arc<Namespace>,
     parser: ParserState,
     phase: Phase,
-    /// Protocol 4: until then it has to be connected for the first time.
+    /// Until then it has to be connected for the first time.
     connect_by: Option<Instant>,
     heartbeat: Heartbeat,
     /// For what is due next.
@@ -90,11 +93,10 @@ impl Session {
         let now = Instant::now();
         let first = heartbeat::first(link.conn);
         let mut session = Self::of(link, namespace, first, now);
+        session.connect_by = Some(now + handshake_timeout);
         if session.link.eio3 {
             // Nothing is said of a namespace before: this is the way in.
             session.connect(None);
-        } else {
-            session.connect_by = Some(now + handshake_timeout);
         }
         session
     }
@@ -152,7 +154,11 @@ impl Session {
             (PacketData::Connect(claim), Phase::Opened) => {
                 self.connect(claim.as_ref().and_then(Value::as_str).map(Str::as_str));
             }
-            (PacketData::Event(said, ack) | PacketData::BinaryEvent(said, ack), Phase::Connected) => {
+            // Who does not wait for the news that it is connected is heard when it is.
+            (
+                PacketData::Event(said, ack) | PacketData::BinaryEvent(said, ack),
+                Phase::Admitting(_) | Phase::Welcome | Phase::Connected,
+            ) => {
                 if let Value::Str(text, attachments) = said {
                     let attachments: Vec<Bytes> = attachments.into_iter().flatten().collect();
                     self.namespace.take(&text, attachments, ack, &self.link);

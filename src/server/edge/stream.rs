@@ -102,8 +102,10 @@ impl EdgeStream {
         }
     }
 
-    /// The session is a WebSocket's from now on, and this is it.
-    pub(super) fn take_over(&mut self) {
+    /// The session is a WebSocket's from now on, and this is it; these frames come first.
+    pub(super) fn take_over(&mut self, cx: &mut Context<'_>, answers: &[u8]) {
+        // What cannot be written is seen by the next read.
+        let _ = self.append(cx, answers);
         self.tried = false;
         self.link.upgraded();
     }

@@ -58,8 +58,14 @@ pub(super) async fn upgrade(stream: Box<EdgeStream>, link: Arc<Link>, max_payloa
     let Some(poller) = &link.polling else { return };
     let mut socket = socket(stream, max_payload).await;
     let session = timeout(UPGRADE, probe(&mut socket, &link, poller)).await.ok().flatten();
-    let Some(session) = session else { return poller.give_up_upgrade() };
-    socket.get_mut().take_over();
+    let Some(mut session) = session else { return poller.give_up_upgrade() };
+    // What it was answered before comes before what has been said to it since.
+    poll_fn(|cx| {
+        socket.get_mut().take_over(cx, session.answers());
+        Poll::Ready(())
+    })
+    .await;
+    session.answered();
     Served { socket, session, link: link.clone() }.begin();
 }
 
@@ -73,7 +79,13 @@ async fn probe(socket: &mut Socket, link: &Link, poller: &Poller) -> Option<Sess
 }
 
 async fn expect(socket: &mut Socket, link: &Link, packet: &Packet) -> Option<()> {
-    let Message::Text(text) = socket.next().await?.ok()? else { return None };
+    let text = loop {
+        match socket.next().await?.ok()? {
+            Message::Text(text) => break text,
+            Message::Ping(_) | Message::Pong(_) => {}
+            _ => return None,
+        }
+    };
     (Packet::parse(protocol(link.eio3), Str::copy_from_slice(&text)).ok()? == *packet).then_some(())
 }
 
