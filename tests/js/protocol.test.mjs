@@ -233,6 +233,34 @@ test("who says something at once with its CONNECT is heard", async (t) => {
   }
 });
 
+test("large messages, whole and in parts, with pings between them: all is heard, in order", async (t) => {
+  const server = await serve(t, "web", "[limits]\nmessages_per_second = 0\nroom_messages_per_second = 0\n");
+  const { socket, next } = await dial(t, server, "EIO=4");
+  await next();
+  for (const packet of ["40", '42["join_room",{"type":1}]']) socket.send(packet);
+  await next();
+  let pongs = 0;
+  socket.on("pong", () => (pongs += 1));
+  for (let n = 0; n < 20; n += 1) {
+    const size = [10, 20_000, 300_000, 900_000][n % 4];
+    const text = `42["chatting","${"x".repeat(size)} ${n}"]`;
+    socket.ping("p".repeat(n));
+    for (let from = 0; from < text.length; from += 100_000) {
+      socket.send(text.slice(from, from + 100_000), { fin: from + 100_000 >= text.length });
+    }
+    socket.send(`451-["chatting",{"_placeholder":true,"num":0}]`);
+    socket.send(Buffer.alloc(size, n));
+    if (n % 3 === 0) await new Promise((later) => setTimeout(later, 5));
+  }
+  for (let n = 0; n < 20; n += 1) {
+    assert.match((await next()).slice(-100), new RegExp(` ${n}",`));
+    assert.match(await next(), /^451-/);
+    const data = await next();
+    assert.deepEqual([data.length, data[0]], [[10, 20_000, 300_000, 900_000][n % 4], n]);
+  }
+  await until("the pongs", () => pongs === 20);
+});
+
 test("there is one namespace", async (t) => {
   const server = await serve(t, "web");
   const { socket, next } = await dial(t, server, "EIO=4");

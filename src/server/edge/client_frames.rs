@@ -105,7 +105,8 @@ impl ClientFrames {
         }
     }
 
-    fn is_between(&self) -> bool {
+    /// Whether all that has come is whole packets.
+    pub(super) fn is_between(&self) -> bool {
         self.have == 0 && self.left == 0 && !self.fragmented && self.attachments == 0
     }
 

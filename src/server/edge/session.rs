@@ -12,7 +12,10 @@ pub(super) mod heartbeat;
 
 use crate::{
     frames::{TEXT, push_frame},
-    server::{link::Link, namespace::Namespace},
+    server::{
+        link::{Link, lock},
+        namespace::Namespace,
+    },
 };
 use bytes::Bytes;
 use engineioxide_core::{OpenPacket, Packet, ProtocolVersion, Sid, Str, TransportType};
@@ -227,12 +230,22 @@ impl Session {
             if self.connect_by.is_some_and(|by| by <= now) {
                 return Poll::Ready(End::NeverConnected);
             }
+            if self.waits_in_vain() {
+                return Poll::Ready(End::Nonsense(ParseError::TimeoutWhileWaitingAttachments.to_string()));
+            }
             match self.heartbeat.beat(now) {
                 Beat::Nothing => {}
                 Beat::Ping => self.answer(PING),
                 Beat::Dead => return Poll::Ready(End::Silent),
             }
         }
+    }
+
+    /// Whether attachments were announced that do not come. The parser itself asks only when one does.
+    fn waits_in_vain(&self) -> bool {
+        let longest = ParseConfig::default().packet_completion_timeout;
+        let partial = lock(&self.parser.partial_bin_packet);
+        partial.as_ref().is_some_and(|partial| partial.initial_packet_recv.elapsed() > longest)
     }
 
     /// How long until its next heartbeat, for another process; `None`: that is its client's affair.

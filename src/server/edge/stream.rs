@@ -47,6 +47,8 @@ pub(super) struct EdgeStream {
     /// It is not the transport of its session yet: a client that polls is trying it.
     tried: bool,
     client: ClientFrames,
+    /// A large message has come since this was last looked at.
+    large: bool,
     leave: Leave,
     /// It is going to come from another process, and never was here.
     awaited: bool,
@@ -56,6 +58,8 @@ pub(super) struct EdgeStream {
     refusal: Refusal,
 }
 
+/// For messages beyond this it is worth while to give back the room they took.
+const LARGE: u64 = 16 << 10;
 /// Close codes that say that somebody goes for good: a page's own close, and a tab that is closed.
 const FAREWELLS: [u16; 2] = [1000, 1001];
 
@@ -79,6 +83,7 @@ impl EdgeStream {
             link,
             tried: false,
             client: ClientFrames::default(),
+            large: false,
             leave: Leave::Not,
             awaited: false,
             heartbeat: None,
@@ -91,7 +96,9 @@ impl EdgeStream {
     fn follow(&mut self, cx: &mut Context<'_>, read: &[u8]) {
         let seen = self.client.feed(read);
         self.link.took(self.client.weight());
-        if self.client.largest() > self.max_payload {
+        let largest = self.client.largest();
+        self.large |= largest > LARGE;
+        if largest > self.max_payload {
             self.refuse(cx);
         }
         if !self.tried && seen.close.is_some_and(|code| FAREWELLS.contains(&code)) {
@@ -100,6 +107,16 @@ impl EdgeStream {
         if seen.pong {
             self.leave_at_pong(cx);
         }
+    }
+
+    /// Whether whoever reads it has made room for a large message, and has read all there is.
+    pub(super) fn has_room_to_spare(&self) -> bool {
+        self.large && self.client.is_between()
+    }
+
+    /// That room is gone.
+    pub(super) fn has_shed(&mut self) {
+        self.large = false;
     }
 
     /// The session is a WebSocket's from now on, and this is it; these frames come first.

@@ -15,7 +15,7 @@ use futures_util::{SinkExt, StreamExt};
 use std::{
     future::poll_fn,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ use tokio_tungstenite::{
     },
 };
 
-/// First read of a connection; larger messages make it grow while they last.
+/// First read of a connection. Larger messages make it grow, for ever: see [`Served::shed`].
 const READ_BUFFER: usize = 512;
 /// With so many bytes of answers that it does not take, a client is not heard.
 const UNANSWERED: usize = 4096;
@@ -39,9 +39,18 @@ type Socket = WebSocketStream<Box<EdgeStream>>;
 
 /// A session, and what carries it.
 pub(super) struct Served {
-    socket: Socket,
+    /// `None`: just now it is made anew.
+    socket: Option<Socket>,
     session: Session,
     link: Arc<Link>,
+    max_payload: u64,
+}
+
+/// What interrupts a session.
+enum Turn {
+    /// A large message has been taken in, and its room is free.
+    Shed,
+    End(End),
 }
 
 async fn socket(stream: Box<EdgeStream>, max_payload: u64) -> Socket {
@@ -66,7 +75,7 @@ pub(super) async fn upgrade(stream: Box<EdgeStream>, link: Arc<Link>, max_payloa
     })
     .await;
     session.answered();
-    Served { socket, session, link: link.clone() }.begin();
+    Served { socket: Some(socket), session, link: link.clone(), max_payload }.begin();
 }
 
 /// Engine.IO protocol, "Upgrade": a ping and a pong that say `probe`, and then the packet `5`.
@@ -97,7 +106,7 @@ impl Served {
         link: Arc<Link>,
         max_payload: u64,
     ) -> Self {
-        Self { socket: socket(stream, max_payload).await, session, link }
+        Self { socket: Some(socket(stream, max_payload).await), session, link, max_payload }
     }
 
     /// Has it begin. In a box: a task has room for all that it was ever given, some of it twice.
@@ -106,25 +115,44 @@ impl Served {
     }
 
     async fn run(mut self: Box<Self>) {
-        let end = poll_fn(|cx| self.attend(cx)).await;
+        let end = loop {
+            match poll_fn(|cx| self.attend(cx)).await {
+                Turn::Shed => self.shed().await,
+                Turn::End(end) => break end,
+            }
+        };
         tracing::debug!(conn = self.link.conn, %end, "the session ends");
         if end == End::NeverConnected {
             self.link.never_connected();
         }
         self.session.end();
         poll_fn(|cx| {
-            say_goodbye(&mut self.socket, &end, cx);
+            if let Some(socket) = &mut self.socket {
+                say_goodbye(socket, &end, cx);
+            }
             Poll::Ready(())
         })
         .await;
     }
 
-    /// Does what is to be done now; ready when the session ends.
-    fn attend(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let Self { socket, session, link } = self;
+    /// Makes the WebSocket anew around its stream: tungstenite keeps the room for the largest message for as long as it
+    /// lives, and a picture sent once would take a megabyte until its sender goes.
+    async fn shed(&mut self) {
+        if let Some(old) = self.socket.take() {
+            let mut stream = old.into_inner();
+            stream.has_shed();
+            self.socket = Some(Box::pin(socket(stream, self.max_payload)).await);
+        }
+    }
+
+    /// Does what is to be done now; ready when something else is.
+    fn attend(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        let Self { socket: Some(socket), session, link, .. } = self else {
+            return Poll::Ready(Turn::End(End::Broken("a bug: it has no WebSocket".to_owned())));
+        };
         loop {
             if let Poll::Ready(end) = session.poll(cx) {
-                return Poll::Ready(end);
+                return Poll::Ready(Turn::End(end));
             }
             let stream = socket.get_mut();
             if !session.answers().is_empty()
@@ -132,16 +160,20 @@ impl Served {
             {
                 match written {
                     Ok(()) => session.answered(),
-                    Err(error) => return Poll::Ready(End::Broken(error.to_string())),
+                    Err(error) => return Poll::Ready(Turn::End(End::Broken(error.to_string()))),
                 }
             }
             if session.answers().len() > UNANSWERED {
                 return Poll::Pending;
             }
             stream.beats_next(|| session.next_ping());
-            let message = ready!(socket.poll_next_unpin(cx));
+            let Poll::Ready(message) = socket.poll_next_unpin(cx) else {
+                // Nothing is left in it: neither of what came, nor of what it answers.
+                let done = socket.get_ref().has_room_to_spare() && socket.poll_flush_unpin(cx).is_ready();
+                return if done { Poll::Ready(Turn::Shed) } else { Poll::Pending };
+            };
             if let Err(end) = hear(session, message, link.eio3) {
-                return Poll::Ready(end);
+                return Poll::Ready(Turn::End(end));
             }
         }
     }

@@ -331,6 +331,8 @@ impl Journal {
         if pruned && self.index.len() == 0 || self.scrub_due().is_some_and(|due| due <= now) {
             self.unscrubbed = None;
             self.checkpoints.truncate();
+            // Its cache never shrinks by itself; what is needed again is in the system's.
+            self.db.execute_batch("PRAGMA shrink_memory")?;
         }
         Ok(())
     }
