@@ -164,7 +164,7 @@ export function writePage(folder, rows, program) {
     "# Measured\n",
     `Written by \`bench/run.mjs\`; to repeat it: \`cargo build --release && (cd bench/node && npm ci) && node bench/run.mjs\`.\n`,
     `- Machine: ${cpus()[0].model.trim()}, ${cpus().length} cores, ${Math.round(totalmem() / 2 ** 30)} GB, ${kernel}. The server alone on core 0, the generator (\`chatctl bench\`) on core 1.`,
-    `- ${ask(program, "--version")}${revisions.length ? ` (${revisions.join(", ")})` : ""}, as \`cargo build --release\` makes it, its journal on, profile \`web\`, no limits on messages.`,
+    `- ${ask(program, "--version")}${revisions.length ? ` (${revisions.join(", ")})` : ""}, as \`cargo build --release\` makes it and \`supervise\` starts it, its journal on, profile \`web\`, no limits on messages.`,
     `- Node ${process.version} with socket.io ${library} ([node/server.mjs](node/server.mjs), as lean as it can be written), without and with connection state recovery.`,
     `- ${rounds === 1 ? "One round" : `Medians of ${rounds} rounds`} of ${seconds} s each, after 1 s of the same load; a new server for each, all servers in turn. Curves: one measurement for each point. WebSocket, texts of 64 bytes.`,
     `- ${new Date().toISOString().slice(0, 10)}. Both cores are virtual, and others use the same machine: ratios of one round are worth more than figures of two days.\n`,

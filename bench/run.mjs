@@ -92,7 +92,8 @@ messages_per_second = 0
 room_messages_per_second = 0
 `);
   const [command, env] = kind === "chatctl"
-    ? [[program, "serve"], {}]
+    // As `chatctl supervise` starts it (src/heap.rs).
+    ? [[program, "serve"], { GLIBC_TUNABLES: "glibc.malloc.tcache_count=0" }]
     : [["node", join(here, "node/server.mjs")], { PROFILE: "web", RECOVERY: kind === "node-recovery" ? "1" : "" }];
   const child = spawn("taskset", ["-c", "0", ...command], { cwd: home, env: { ...process.env, ...env }, stdio: ["ignore", "ignore", "pipe"] });
   const ended = new Promise((end) => child.on("exit", end));

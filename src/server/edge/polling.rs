@@ -43,9 +43,10 @@ const LEAVE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// A payload that is not taken in.
 enum Unread {
     TooLong,
-    /// The session is over.
+    /// The session is over already.
     Over,
-    Nonsense(End),
+    /// The session ends by it.
+    Ends(End),
 }
 
 impl Edge {
@@ -95,11 +96,16 @@ impl Edge {
             poller.end(link, false);
             return refuse(Bad::Request);
         };
-        let found = poller.watch(|| match () {
-            () if link.is_websocket() => Some(Found::Moved),
-            () if link.draining() != Drain::Not => Some(Found::Leave),
-            () if poller.is_upgrading() => Some(Found::Noop),
-            () => poller.fetch(link).map(Found::Packets).or_else(|| link.is_closed().then_some(Found::Over)),
+        let found = poller.watch(|| {
+            if link.is_websocket() {
+                Some(Found::Moved)
+            } else if link.draining() != Drain::Not {
+                Some(Found::Leave)
+            } else if poller.is_upgrading() {
+                Some(Found::Noop)
+            } else {
+                poller.fetch(link).map(Found::Packets).or_else(|| link.is_closed().then_some(Found::Over))
+            }
         });
         match found.await {
             Found::Packets(frames) => {
@@ -134,11 +140,11 @@ impl Edge {
                 (StatusCode::PAYLOAD_TOO_LARGE, too_long(self.limits.max_payload)).into_response()
             }
             // It said so, and is answered that it was heard.
-            Ok(Err(Unread::Nonsense(End::Closed))) => {
+            Ok(Err(Unread::Ends(End::Closed))) => {
                 poller.end(link, true);
                 text("ok")
             }
-            Ok(Err(Unread::Nonsense(end))) => {
+            Ok(Err(Unread::Ends(end))) => {
                 tracing::debug!(conn = link.conn, %end, "the session ends");
                 poller.end(link, false);
                 StatusCode::BAD_REQUEST.into_response()
@@ -169,12 +175,12 @@ impl Edge {
         while let Some(packet) = packets.next().await {
             let packet = packet.map_err(|error| match error {
                 PacketParseError::PayloadTooLarge { .. } => Unread::TooLong,
-                error => Unread::Nonsense(End::Nonsense(error.to_string())),
+                error => Unread::Ends(End::Nonsense(error.to_string())),
             })?;
             // Each costs what it would cost on a WebSocket.
             poller.credit(link).await;
             link.took(1);
-            poller.hear(packet).map_err(|end| end.map_or(Unread::Over, Unread::Nonsense))?;
+            poller.hear(packet).map_err(|end| end.map_or(Unread::Over, Unread::Ends))?;
         }
         Ok(())
     }
