@@ -132,13 +132,15 @@ impl EdgeStream {
         if self.link.is_cut() {
             return Poll::Ready(Err(cut()));
         }
+        if self.is_moving() {
+            // It is written to where it lies, for somebody else to take.
+            return Poll::Ready(self.append(cx, frames));
+        }
         self.attach(cx);
         if self.leave != Leave::Not {
             return Poll::Ready(Ok(()));
         }
-        if !self.is_moving() {
-            ready!(self.write_on(cx))?;
-        }
+        ready!(self.write_on(cx))?;
         Poll::Ready(self.append(cx, frames))
     }
 

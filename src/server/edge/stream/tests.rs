@@ -197,3 +197,18 @@ async fn a_connection_ends_with_its_stream_whoever_could_write_to_it() {
     assert!(link.send(Bytes::from_static(b"x")));
     assert!(!link.write_now());
 }
+
+#[tokio::test]
+async fn what_is_answered_while_it_pauses_leaves_the_connection_for_the_next_process() {
+    let (mut stream, link, mut client) = connection().await;
+    attend(&mut stream).await;
+    link.depart(&Arc::default());
+    attend(&mut stream).await;
+    assert_eq!(link.stage(), Stage::Paused);
+    poll_fn(|cx| stream.answer(cx, b"\x81\x012")).await.unwrap();
+    attend(&mut stream).await;
+    assert!(link.take_detached().is_some(), "nobody else has taken it");
+    let mut got = [0; 3];
+    timeout(DEADLINE, client.read_exact(&mut got)).await.unwrap().unwrap();
+    assert_eq!(&got, b"\x81\x012");
+}
