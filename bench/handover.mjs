@@ -17,7 +17,7 @@ const IDLE = Number(process.env.IDLE ?? 10_000);
 const ROOMS = Number(process.env.ROOMS ?? 500);
 const BUSY = Number(process.env.BUSY ?? 22);
 const ROUNDS = Number(process.env.ROUNDS ?? 10);
-/** Milliseconds between two handovers; heartbeats are spread over 5 s. */
+/** Milliseconds between two handovers; a heartbeat comes every 25 s. */
 const REST = Number(process.env.REST ?? 6000);
 
 const { crowd, judge } = await import("../tests/js/crowd.mjs");
