@@ -64,7 +64,7 @@ pub(super) struct Link {
     awaited: AtomicBool,
     sequencer: OnceLock<Thread>,
     /// The task of its WebSocket.
-    pub(super) reader: AtomicWaker,
+    reader: AtomicWaker,
     /// Who it is in the chat; 0: not known yet.
     member: AtomicUsize,
     /// How it comes in, until the sequencer has let it in.
@@ -280,7 +280,7 @@ impl Link {
             tracing::debug!(conn = self.conn, "cut");
         }
         if let Some(polling) = &self.polling {
-            polling.end(self, false);
+            polling.cut(self);
         }
         self.wake();
     }

@@ -239,7 +239,7 @@ impl Edge {
         self.living.list(&link);
         let stream = Box::new(EdgeStream::moved(link.clone(), self.limits.max_payload));
         let session = Session::moved(link.clone(), self.namespace.clone(), heartbeat);
-        Served::over(stream, session, link.clone(), self.limits.max_payload).await.begin();
+        Served::over(stream, session).await.begin();
         link
     }
 
@@ -317,11 +317,11 @@ impl Edge {
             let (io, max_payload) = (parts.io.into_inner(), self.limits.max_payload);
             let stream = Box::new(EdgeStream::new(io, head, link.clone(), polls, max_payload));
             if polls {
-                return websocket::upgrade(stream, link, max_payload).await;
+                return websocket::upgrade(stream, link).await;
             }
-            let mut session = self.session(link.clone());
+            let mut session = self.session(link);
             session.greet(max_payload);
-            Served::over(stream, session, link, max_payload).await.begin();
+            Served::over(stream, session).await.begin();
         });
         let headers = [
             (header::UPGRADE, "websocket"),

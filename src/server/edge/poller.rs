@@ -1,6 +1,6 @@
 //! A session whose client polls: between two requests nobody has it, so it is kept here, with what waits to be fetched.
 
-use super::session::{End, Session, protocol};
+use super::session::{End, Session, UNANSWERED, protocol};
 use crate::{
     frames::{Frame, Frames, TEXT, push_frame},
     server::link::{Link, lock},
@@ -25,8 +25,6 @@ use tokio::sync::Notify;
 
 /// A reply is as long as this, and one packet more.
 const REPLY: usize = 256 << 10;
-/// Who does not fetch so many bytes of answers is heard no more.
-const UNANSWERED: usize = 4096;
 /// Engine.IO packets: the session is closed; nothing, in answer to somebody who waits.
 const CLOSE: &[u8] = b"1";
 const NOOP: &[u8] = b"6";
@@ -175,14 +173,19 @@ impl Poller {
         }
     }
 
-    /// Ends the session, if it is still here. A client that waits is told so, but for one that has `closed` it itself.
-    pub(in crate::server) fn end(&self, link: &Link, closed: bool) {
-        let Some(session) = lock(&self.session).take() else { return };
-        drop(session);
-        push_frame(&mut lock(&self.answers), TEXT, &[if closed { NOOP } else { CLOSE }]);
+    /// Ends the session, if it is still here. A client that waits is told so, but for one that has closed it itself.
+    pub(super) fn end(&self, link: &Link, why: &End) {
+        let Some(mut session) = lock(&self.session).take() else { return };
+        session.end(why);
+        push_frame(&mut lock(&self.answers), TEXT, &[if *why == End::Closed { NOOP } else { CLOSE }]);
         self.keeper.wake();
         link.close();
         self.wake();
+    }
+
+    /// Its client is sent away, and comes back by itself.
+    pub(in crate::server) fn cut(&self, link: &Link) {
+        self.end(link, &End::SentAway);
     }
 
     /// Nobody holds the link any more.
@@ -263,12 +266,9 @@ pub(super) async fn keep(link: Arc<Link>) {
         poller.keep_answers(session);
         end.map(Some)
     });
-    let Some(end) = end.await else { return };
-    tracing::debug!(conn = link.conn, %end, "the session ends");
-    if end == End::NeverConnected {
-        link.never_connected();
+    if let Some(end) = end.await {
+        poller.end(&link, &end);
     }
-    poller.end(&link, false);
 }
 
 /// Counts a request for as long as it lasts, also when its client goes away meanwhile.

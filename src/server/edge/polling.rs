@@ -20,7 +20,7 @@ use axum::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use engineioxide_core::{PacketParseError, Sid, TransportType, payload};
+use engineioxide_core::{Packet, PacketParseError, Sid, TransportType, payload};
 use futures_util::StreamExt;
 use http::{Method, StatusCode, header};
 use http_body_util::BodyExt;
@@ -84,16 +84,14 @@ impl Edge {
         lock(&self.sessions).insert(sid, Arc::downgrade(&link));
         tracing::debug!(request = requests(), conn = link.conn, "polling");
         tokio::spawn(poller::keep(link));
-        let open = session::open(&sid, TransportType::Polling, self.limits.max_payload);
-        let protocol = session::protocol(handshake.eio3);
-        reply(payload::packet_encoder(open, protocol, false), false)
+        one(session::open(&sid, TransportType::Polling, self.limits.max_payload), handshake.eio3)
     }
 
     /// Waits for packets.
     async fn get(&self, link: &Link, poller: &Poller) -> Response {
         let Some(_listening) = poller.listen() else {
             // Which of the two would get what is said nobody knows.
-            poller.end(link, false);
+            poller.end(link, &End::Nonsense("two requests for what is said to it".to_owned()));
             return refuse(Bad::Request);
         };
         let found = poller.watch(|| {
@@ -113,7 +111,7 @@ impl Edge {
                 reply(body, binary)
             }
             Found::Leave => self.take_leave(link, poller).await,
-            Found::Noop => text(if link.eio3 { "1:6" } else { "6" }),
+            Found::Noop => one(Packet::Noop, link.eio3),
             Found::Over => refuse(Bad::Session),
             Found::Moved => refuse(Bad::Request),
         }
@@ -136,18 +134,14 @@ impl Edge {
             Ok(Err(Unread::Over)) => refuse(if link.is_websocket() { Bad::Request } else { Bad::Session }),
             Ok(Err(Unread::TooLong)) => {
                 self.doors.turn_away(RefusedBy::MaxPayload);
-                poller.end(link, false);
-                (StatusCode::PAYLOAD_TOO_LARGE, too_long(self.limits.max_payload)).into_response()
-            }
-            // It said so, and is answered that it was heard.
-            Ok(Err(Unread::Ends(End::Closed))) => {
-                poller.end(link, true);
-                text("ok")
+                let why = too_long(self.limits.max_payload);
+                poller.end(link, &End::Nonsense(why.clone()));
+                (StatusCode::PAYLOAD_TOO_LARGE, why).into_response()
             }
             Ok(Err(Unread::Ends(end))) => {
-                tracing::debug!(conn = link.conn, %end, "the session ends");
-                poller.end(link, false);
-                StatusCode::BAD_REQUEST.into_response()
+                poller.end(link, &end);
+                // Who says so itself is answered that it was heard.
+                if end == End::Closed { text("ok") } else { StatusCode::BAD_REQUEST.into_response() }
             }
             Err(_) => {
                 self.doors.turn_away(RefusedBy::BodyTimeout);
@@ -204,8 +198,8 @@ impl Edge {
             tokio::time::sleep(calm.saturating_sub(posted).max(Duration::from_millis(1))).await;
         }
         leave.told.store(true, Release);
-        poller.end(link, false);
-        text(if link.eio3 { "1:1" } else { "1" })
+        poller.end(link, &End::SentAway);
+        one(Packet::Close, link.eio3)
     }
 }
 
@@ -226,6 +220,11 @@ enum Found {
 fn reply(body: impl IntoResponse, binary: bool) -> Response {
     let kind = if binary { "application/octet-stream" } else { "text/plain; charset=UTF-8" };
     ([(header::CONTENT_TYPE, kind)], body).into_response()
+}
+
+/// One packet, which is no attachment.
+fn one(packet: Packet, eio3: bool) -> Response {
+    reply(payload::packet_encoder(packet, session::protocol(eio3), false), false)
 }
 
 fn text(packet: &'static str) -> Response {

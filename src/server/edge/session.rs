@@ -40,6 +40,8 @@ use tokio::{
 
 /// The only one there is.
 const NAMESPACE: &str = "/";
+/// With so many bytes of answers that it does not take, a client is not heard.
+pub(super) const UNANSWERED: usize = 4096;
 const PING: &[u8] = b"2";
 const PONG: &[u8] = b"3";
 
@@ -61,6 +63,9 @@ pub(super) enum End {
     /// Its client says what means nothing.
     #[error("its client says what means nothing: {0}")]
     Nonsense(String),
+    /// The server sends its client away.
+    #[error("sent away")]
+    SentAway,
     /// Its connection is broken, or was cut.
     #[error("its connection is broken: {0}")]
     Broken(String),
@@ -198,8 +203,12 @@ impl Session {
         self.answer(format!(r#"40{{"sid":"{}"{pid}}}"#, Sid::new()).as_bytes());
     }
 
-    /// Lets the chat know that the client is gone, if it was there.
-    pub(super) fn end(&mut self) {
+    /// It ends, and why: the chat is let know that the client is gone, if it was there.
+    pub(super) fn end(&mut self, why: &End) {
+        tracing::debug!(conn = self.link.conn, %why, "the session ends");
+        if *why == End::NeverConnected {
+            self.link.never_connected();
+        }
         self.leave(false);
     }
 
@@ -256,9 +265,14 @@ impl Session {
     /// Tells its client that it is open.
     pub(super) fn greet(&mut self, max_payload: u64) {
         let open = String::from(open(&Sid::new(), TransportType::Websocket, max_payload));
-        let since = mem::take(&mut self.answers);
-        self.answer(open.as_bytes());
-        self.answers.extend(since);
+        let mut frame = Vec::new();
+        push_frame(&mut frame, TEXT, &[open.as_bytes()]);
+        self.answered_before(&frame);
+    }
+
+    /// What its client speaks.
+    pub(super) fn protocol(&self) -> ProtocolVersion {
+        protocol(self.link.eio3)
     }
 
     /// What its client is to be answered, as frames.
@@ -266,7 +280,7 @@ impl Session {
         &self.answers
     }
 
-    /// This was answered before, and has yet to be written.
+    /// This was answered before, and is to be written first.
     pub(super) fn answered_before(&mut self, frames: &[u8]) {
         self.answers.splice(..0, frames.iter().copied());
     }
@@ -294,7 +308,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.end();
+        self.leave(false);
     }
 }
 
@@ -308,7 +322,7 @@ pub(super) fn open(sid: &Sid, transport: TransportType, max_payload: u64) -> Pac
     Packet::Open(OpenPacket { sid: *sid, upgrades, ping_interval, ping_timeout, max_payload })
 }
 
-/// The protocol of a session.
+/// The protocol of a session, by whether it is the old one.
 pub(super) fn protocol(eio3: bool) -> ProtocolVersion {
     if eio3 { ProtocolVersion::V3 } else { ProtocolVersion::V4 }
 }

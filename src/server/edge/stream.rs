@@ -109,6 +109,11 @@ impl EdgeStream {
         }
     }
 
+    /// The longest message that is taken.
+    pub(super) fn max_payload(&self) -> u64 {
+        self.max_payload
+    }
+
     /// Whether whoever reads it has made room for a large message, and has read all there is.
     pub(super) fn has_room_to_spare(&self) -> bool {
         self.large && self.client.is_between()
@@ -223,7 +228,7 @@ impl EdgeStream {
 
     fn wait_to_write(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.link.stall(true);
-        self.link.reader.register(cx.waker());
+        self.link.register_reader(cx.waker());
         // cut between the check and the registration
         if self.link.is_cut() { Poll::Ready(Err(cut())) } else { Poll::Pending }
     }

@@ -3,14 +3,14 @@
 
 use super::{
     poller::Poller,
-    session::{End, Session, protocol},
+    session::{End, Session, UNANSWERED, protocol},
     stream::EdgeStream,
 };
 use crate::{
     frames::{CLOSE, push_frame},
     server::link::Link,
 };
-use engineioxide_core::{Packet, Str};
+use engineioxide_core::{Packet, ProtocolVersion, Str};
 use futures_util::{SinkExt, StreamExt};
 use std::{
     future::poll_fn,
@@ -29,8 +29,6 @@ use tokio_tungstenite::{
 
 /// First read of a connection. Larger messages make it grow, for ever: see [`Served::shed`].
 const READ_BUFFER: usize = 512;
-/// With so many bytes of answers that it does not take, a client is not heard.
-const UNANSWERED: usize = 4096;
 /// Longest time from a polling client's attempt to its success.
 const UPGRADE: Duration = Duration::from_secs(10);
 
@@ -42,8 +40,6 @@ pub(super) struct Served {
     /// `None`: just now it is made anew.
     socket: Option<Socket>,
     session: Session,
-    link: Arc<Link>,
-    max_payload: u64,
 }
 
 /// What interrupts a session.
@@ -53,8 +49,8 @@ enum Turn {
     End(End),
 }
 
-async fn socket(stream: Box<EdgeStream>, max_payload: u64) -> Socket {
-    let max = usize::try_from(max_payload).unwrap_or(usize::MAX);
+async fn socket(stream: Box<EdgeStream>) -> Socket {
+    let max = usize::try_from(stream.max_payload()).unwrap_or(usize::MAX);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(max))
@@ -63,9 +59,9 @@ async fn socket(stream: Box<EdgeStream>, max_payload: u64) -> Socket {
 }
 
 /// Serves the session of this client if it comes over from polling; else it goes on polling.
-pub(super) async fn upgrade(stream: Box<EdgeStream>, link: Arc<Link>, max_payload: u64) {
+pub(super) async fn upgrade(stream: Box<EdgeStream>, link: Arc<Link>) {
     let Some(poller) = &link.polling else { return };
-    let mut socket = socket(stream, max_payload).await;
+    let mut socket = socket(stream).await;
     let session = timeout(UPGRADE, probe(&mut socket, &link, poller)).await.ok().flatten();
     let Some(mut session) = session else { return poller.give_up_upgrade() };
     // What it was answered before comes before what has been said to it since.
@@ -75,7 +71,7 @@ pub(super) async fn upgrade(stream: Box<EdgeStream>, link: Arc<Link>, max_payloa
     })
     .await;
     session.answered();
-    Served { socket: Some(socket), session, link: link.clone(), max_payload }.begin();
+    Served { socket: Some(socket), session }.begin();
 }
 
 /// Engine.IO protocol, "Upgrade": a ping and a pong that say `probe`, and then the packet `5`.
@@ -100,13 +96,8 @@ async fn expect(socket: &mut Socket, link: &Link, packet: &Packet) -> Option<()>
 
 impl Served {
     /// Over this stream.
-    pub(super) async fn over(
-        stream: Box<EdgeStream>,
-        session: Session,
-        link: Arc<Link>,
-        max_payload: u64,
-    ) -> Self {
-        Self { socket: Some(socket(stream, max_payload).await), session, link, max_payload }
+    pub(super) async fn over(stream: Box<EdgeStream>, session: Session) -> Self {
+        Self { socket: Some(socket(stream).await), session }
     }
 
     /// Has it begin. In a box: a task has room for all that it was ever given, some of it twice.
@@ -121,11 +112,7 @@ impl Served {
                 Turn::End(end) => break end,
             }
         };
-        tracing::debug!(conn = self.link.conn, %end, "the session ends");
-        if end == End::NeverConnected {
-            self.link.never_connected();
-        }
-        self.session.end();
+        self.session.end(&end);
         poll_fn(|cx| {
             if let Some(socket) = &mut self.socket {
                 say_goodbye(socket, &end, cx);
@@ -141,13 +128,13 @@ impl Served {
         if let Some(old) = self.socket.take() {
             let mut stream = old.into_inner();
             stream.has_shed();
-            self.socket = Some(Box::pin(socket(stream, self.max_payload)).await);
+            self.socket = Some(Box::pin(socket(stream)).await);
         }
     }
 
     /// Does what is to be done now; ready when something else is.
     fn attend(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
-        let Self { socket: Some(socket), session, link, .. } = self else {
+        let Self { socket: Some(socket), session } = self else {
             return Poll::Ready(Turn::End(End::Broken("a bug: it has no WebSocket".to_owned())));
         };
         loop {
@@ -172,25 +159,21 @@ impl Served {
                 let done = socket.get_ref().has_room_to_spare() && socket.poll_flush_unpin(cx).is_ready();
                 return if done { Poll::Ready(Turn::Shed) } else { Poll::Pending };
             };
-            if let Err(end) = hear(session, message, link.eio3) {
+            if let Err(end) = hear(session, message) {
                 return Poll::Ready(Turn::End(end));
             }
         }
     }
 }
 
-fn hear(
-    session: &mut Session,
-    message: Option<Result<Message, tungstenite::Error>>,
-    eio3: bool,
-) -> Result<(), End> {
+fn hear(session: &mut Session, message: Option<Result<Message, tungstenite::Error>>) -> Result<(), End> {
     match message {
         Some(Ok(Message::Text(text))) => {
-            let packet = Packet::parse(protocol(eio3), Str::copy_from_slice(&text));
+            let packet = Packet::parse(session.protocol(), Str::copy_from_slice(&text));
             session.hear(packet.map_err(|error| End::Nonsense(error.to_string()))?)
         }
         Some(Ok(Message::Binary(mut data))) => {
-            if eio3 && !data.is_empty() {
+            if session.protocol() == ProtocolVersion::V3 && !data.is_empty() {
                 // The type of the packet, which is always a message (engine.io-parser 2, `decodePacket`).
                 data = data.split_off(1);
             }

@@ -35,7 +35,7 @@ pub(in crate::server) enum Stage {
 /// What of a link is moving.
 #[derive(Default)]
 pub(super) struct Moving {
-    /// Told when this link has done what is waited for.
+    /// Told when it has paused, or never will.
     awaited: Option<Arc<Countdown>>,
     /// The connection, when no stream has it: one has let go of it, and none has taken it up.
     detached: Option<Box<Detached>>,
@@ -82,22 +82,10 @@ impl Link {
             && self.draining() == Drain::Not
     }
 
-    /// This is told when it has done the next thing that is waited for.
-    pub(in crate::server) fn await_by(&self, countdown: &Arc<Countdown>) {
-        countdown.one_more();
-        lock(&self.moving).awaited = Some(countdown.clone());
-    }
-
-    /// It has done it, or never will.
-    pub(in crate::server) fn reached(&self) {
-        if let Some(countdown) = lock(&self.moving).awaited.take() {
-            countdown.one_less();
-        }
-    }
-
     /// Sends its connection on its way to another process: it is to pause.
     pub(in crate::server) fn depart(&self, pausing: &Arc<Countdown>) {
-        self.await_by(pausing);
+        pausing.one_more();
+        lock(&self.moving).awaited = Some(pausing.clone());
         self.set_stage(Stage::Pausing);
     }
 
@@ -114,7 +102,9 @@ impl Link {
     pub(in crate::server) fn halted(&self) {
         let (pausing, paused) = (Stage::Pausing as u8, Stage::Paused as u8);
         let _ = self.stage.compare_exchange(pausing, paused, AcqRel, Acquire);
-        self.reached();
+        if let Some(countdown) = lock(&self.moving).awaited.take() {
+            countdown.one_less();
+        }
     }
 
     /// No stream has the connection any more.
