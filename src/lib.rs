@@ -3,7 +3,7 @@
 //! # Architecture
 //!
 //! ```text
-//! main -> commands -> { server, supervisor, control, migrate, check, systemd, bench } -> { chat, machine, backoff, listen, certificate } -> config
+//! main -> commands -> { server, supervisor, control, migrate, check, systemd, bench } -> { chat, machine, backoff, listen, certificate, http_client } -> config
 //! ```
 //!
 //! - `chatctl supervise` holds the listening sockets and keeps one child process per app alive.
@@ -35,6 +35,7 @@ mod control;
 mod error;
 mod frames;
 mod heap;
+mod http_client;
 mod listen;
 mod lock;
 mod migrate;

@@ -27,6 +27,7 @@ mod process;
 mod report;
 mod run;
 mod storm;
+mod stream;
 mod talk;
 mod tally;
 mod target;

@@ -10,7 +10,7 @@ use std::{path::PathBuf, time::Duration};
 pub(crate) struct Bench {
     #[command(subcommand)]
     pub(crate) scenario: Option<Scenario>,
-    /// Where the server listens: http://host:port
+    /// Where the server listens: http://host:port, or https:// (any certificate will do)
     #[arg(value_hint = ValueHint::Url, required = true)]
     pub(crate) url: Option<String>,
     /// What is done when nothing else is named.
@@ -82,7 +82,7 @@ pub(crate) struct Against {
 /// `chatctl bench fanout`.
 #[derive(Debug, Args)]
 pub(crate) struct Fanout {
-    /// Where the server listens: http://host:port
+    /// Where the server listens: http://host:port, or https:// (any certificate will do)
     #[arg(value_hint = ValueHint::Url)]
     pub(crate) url: String,
     #[command(flatten)]
@@ -120,7 +120,7 @@ pub(crate) struct Load {
 /// `chatctl bench idle`.
 #[derive(Debug, Args)]
 pub(crate) struct Idle {
-    /// Where the server listens: http://host:port
+    /// Where the server listens: http://host:port, or https:// (any certificate will do)
     #[arg(value_hint = ValueHint::Url)]
     pub(crate) url: String,
     /// Connections
@@ -142,7 +142,7 @@ pub(crate) struct Idle {
 /// `chatctl bench churn`.
 #[derive(Debug, Args)]
 pub(crate) struct Churn {
-    /// Where the server listens: http://host:port
+    /// Where the server listens: http://host:port, or https:// (any certificate will do)
     #[arg(value_hint = ValueHint::Url)]
     pub(crate) url: String,
     /// How many are on the way in or out at once; with --rate: at most
@@ -164,7 +164,7 @@ pub(crate) struct Churn {
 /// `chatctl bench storm`.
 #[derive(Debug, Args)]
 pub(crate) struct Storm {
-    /// Where the server listens: http://host:port
+    /// Where the server listens: http://host:port, or https:// (any certificate will do)
     #[arg(value_hint = ValueHint::Url)]
     pub(crate) url: String,
     /// Connections
@@ -186,7 +186,7 @@ pub(crate) struct Storm {
 /// `chatctl bench jitter`.
 #[derive(Debug, Args)]
 pub(crate) struct Jitter {
-    /// Where the server listens: http://host:port
+    /// Where the server listens: http://host:port, or https:// (any certificate will do)
     #[arg(value_hint = ValueHint::Url)]
     pub(crate) url: String,
     /// Connections

@@ -179,7 +179,9 @@ fn hook(
         argv if argv.is_empty() => Err("must not be empty".to_owned()),
         argv => Ok(Some(argv)),
     });
-    let url = section.take(file, "url", None, |value| url(value).map(Some));
+    let url = section.take(file, "url", None, |value| {
+        parse::url(value, "a URL as \"https://hooks.example.com/chat\"").map(Some)
+    });
     let deed = match (command, url) {
         (Some(argv), None) => Some(Deed::Run(argv)),
         (None, Some(url)) => Some(Deed::Post(url)),
@@ -223,15 +225,4 @@ fn occasions(value: &DeValue<'_>) -> Result<Vec<Occasion>, String> {
 
 fn names() -> String {
     Occasion::ALL.map(Occasion::as_str).join(", ")
-}
-
-fn url(value: &DeValue<'_>) -> Result<http::Uri, String> {
-    let url = parse::text(value)?.parse::<http::Uri>().ok().filter(|url| url.host().is_some());
-    match url.as_ref().and_then(http::Uri::scheme_str) {
-        Some("http") => url.ok_or_else(String::new),
-        Some("https") => Err("https is curl's business: command = [\"curl\", \"-fsS\", \"--json\", \"@-\", \
-                              \"https://...\"]"
-            .to_owned()),
-        _ => Err(parse::wanted(value, "a URL as \"http://127.0.0.1:8080/chat\"")),
-    }
 }

@@ -68,11 +68,14 @@ pub(super) fn probe(value: &DeValue<'_>) -> Parsed<Ask> {
     if let Some(flag) = value.as_bool() {
         return Ok(if flag { Ask::Chat } else { Ask::Nothing });
     }
+    url(value, "true, false, or a URL as \"http://127.0.0.1:8080/health\"").map(Ask::Url)
+}
+
+/// One that can be spoken to by `http` or `https`; `what` is wanted, for people.
+pub(super) fn url(value: &DeValue<'_>, what: &str) -> Parsed<http::Uri> {
     let url = text(value).ok().and_then(|text| text.parse::<http::Uri>().ok());
-    let fits = |url: &http::Uri| url.scheme_str() == Some("http") && url.host().is_some();
-    url.filter(fits)
-        .map(Ask::Url)
-        .ok_or_else(|| wanted(value, "true, false, or a URL as \"http://127.0.0.1:8080/health\""))
+    let fits = |url: &http::Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some();
+    url.filter(fits).ok_or_else(|| wanted(value, what))
 }
 
 /// A schedule as in crontab(5).

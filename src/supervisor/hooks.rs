@@ -6,19 +6,16 @@
 //!
 //! A queue is bounded by [`WAITING`]. Full: the oldest goes, and the history says how many went.
 
-use super::{
-    events::Events,
-    http::{self, Connection},
-    tree,
-};
+use super::{events::Events, tree};
 use crate::{
     config::{Deed, Hook, Occasion},
     control::types::Happened,
+    http_client::{self, Connection, tls::Trust},
     lock::lock,
 };
-use ::http::{Request, StatusCode};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use http::{Request, StatusCode};
 use serde::Serialize;
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -232,7 +229,7 @@ pub(crate) fn name(hook: &Hook) -> String {
             let host =
                 url.authority().map_or("", |authority| authority.as_str().rsplit('@').next().unwrap_or(""));
             let more = if url.path() == "/" && url.query().is_none() { "" } else { "..." };
-            format!("http://{host}/{more}")
+            format!("{}://{host}/{more}", url.scheme_str().unwrap_or("http"))
         }
     }
 }
@@ -270,9 +267,9 @@ async fn perform(hook: &Hook, call: &Bytes, children: &Children) -> Result<(), F
     }
 }
 
-async fn post(url: &::http::Uri, call: &Bytes) -> Result<StatusCode> {
-    let mut connection = Connection::to_url(url).await?;
-    let request = Request::post(http::path(url)).header("user-agent", "chatctl");
+async fn post(url: &http::Uri, call: &Bytes) -> Result<StatusCode> {
+    let mut connection = Connection::to_url(url, Trust::Vouched).await?;
+    let request = Request::post(http_client::path(url)).header("user-agent", "chatctl");
     connection.exchange(request, "application/json", call.clone()).await.map(|(status, _)| status)
 }
 
@@ -368,6 +365,8 @@ mod tests {
         assert_eq!(name(&hook), "http://example.com:81/...");
         hook.deed = Deed::Post("http://example.com".parse().unwrap());
         assert_eq!(name(&hook), "http://example.com/");
+        hook.deed = Deed::Post("https://hooks.example.com/services/secret".parse().unwrap());
+        assert_eq!(name(&hook), "https://hooks.example.com/...");
         hook.deed = Deed::Run(vec!["curl".into(), "-H".into(), "authorization: secret".into()]);
         assert_eq!(name(&hook), "curl ...");
     }

@@ -18,7 +18,6 @@ pub(crate) mod events;
 pub(crate) mod follow;
 mod health;
 pub(crate) mod hooks;
-pub(crate) mod http;
 pub(crate) mod keeper;
 pub(crate) mod logs;
 mod machine;

@@ -4,14 +4,17 @@
 //! once, and the child's own `/stats`, which answers only when events get through. What follows from the
 //! answers is the unit's business.
 
-use super::http::{self, Connection};
 use crate::{
     config,
     control::{client, types::Stats},
+    http_client::{
+        self, Connection,
+        tls::{self, Trust},
+    },
 };
-use ::http::{Request, StatusCode, Uri};
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
+use http::{Request, StatusCode, Uri};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -22,8 +25,6 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until, timeout},
 };
-
-mod tls;
 
 /// What Engine.IO's clients send.
 const TEXT: &str = "text/plain;charset=UTF-8";
@@ -74,8 +75,8 @@ async fn ask(target: &Target, longest: Duration) -> Result<(Box<Stats>, Duration
 }
 
 async fn fetch(url: &Uri) -> Result<()> {
-    let mut connection = Connection::to_url(url).await?;
-    let (status, _) = connection.exchange(Request::get(http::path(url)), TEXT, Bytes::new()).await?;
+    let mut connection = Connection::to_url(url, Trust::Anybody).await?;
+    let (status, _) = connection.exchange(Request::get(http_client::path(url)), TEXT, Bytes::new()).await?;
     ensure!(!status.is_server_error(), "it was answered with {status}");
     Ok(())
 }
@@ -94,7 +95,7 @@ async fn handshake(address: SocketAddr, tls: bool) -> Result<()> {
     const PATH: &str = "/socket.io/?EIO=4&transport=polling";
     let stream = TcpStream::connect(address).await?;
     let mut connection = if tls {
-        Connection::over(tls::connect(stream).await?).await?
+        Connection::over(tls::connect(stream, "localhost", Trust::Anybody).await?).await?
     } else {
         Connection::over(stream).await?
     };

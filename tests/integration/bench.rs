@@ -1,6 +1,6 @@
 //! `chatctl bench`: every scenario against the real server, briefly, and what it says of servers that are not as expected.
 
-use crate::program::{DEADLINE, Supervisor, chatctl, free_port, signal, stderr, until};
+use crate::program::{DEADLINE, Supervisor, certificate, chatctl, free_port, signal, stderr, until};
 use serde_json::Value;
 use std::{
     fs,
@@ -145,13 +145,38 @@ fn who_comes_and_who_stays_is_measured_too() {
 }
 
 #[test]
+fn servers_that_speak_tls_are_measured_as_others_are() {
+    let supervisor = Supervisor::prepare(
+        "tls = { cert = \"cert.pem\", key = \"key.pem\" }\n[limits]\nmessages_per_second = 0\nroom_messages_per_second = 0",
+    );
+    certificate(supervisor.dir.path(), "30", "key.pem");
+    let server = supervisor.launch();
+    let url = format!("https://localhost:{}", server.port);
+    for transport in ["websocket", "polling"] {
+        for more in [&["--rate", "20"][..], &["--size", "100000", "--senders", "2"]] {
+            let short = ["fanout", &url, "--clients", "6", "--duration", "500ms", "--transport", transport];
+            let report = measured("/messages/delivered", &[&short[..], more].concat());
+            assert_eq!(number(&report, "/messages/missing"), 0, "{report}");
+        }
+        measured("/handshakes/made", &["churn", &url, "--duration", "300ms", "--transport", transport]);
+    }
+    let (report, code) = bench(&["storm", &url, "--clients", "10"]);
+    assert_eq!(code, Some(0), "{report}");
+    // It is not TLS that is spoken there.
+    let (other, asked) = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+    let (_, why, code) = text(&[&other.replace("http://", "https://")]);
+    assert!(why.contains("no TLS with 127.0.0.1") && code == Some(1), "{why}");
+    assert_eq!(asked.load(Relaxed), 1);
+}
+
+#[test]
 fn what_is_wrong_is_said_in_words() {
     let nobody = format!("http://127.0.0.1:{}", free_port());
     let (_, why, code) = text(&[&nobody]);
     assert!(why.contains("no server answers") && why.contains("refused"), "{why}");
     assert_eq!(code, Some(1));
     for (arguments, expect) in [
-        (&["https://127.0.0.1:1"][..], "TLS"),
+        (&["https://127.0.0.1:1"][..], "no server answers"),
         (&["127.0.0.1:3000"], "http://"),
         (&[&nobody, "--auth", "token"], "JSON"),
         (&[&nobody, "--size", "1"], "39"),
@@ -212,7 +237,7 @@ fn answering(answer: &'static [u8]) -> (String, Arc<AtomicUsize>) {
 fn servers_that_are_none_are_said_to_be_and_asked_once() {
     for (answer, expect) in [
         (&b""[..], "the server closed the connection"),
-        (b"\x15\x03\x01\x00\x02\x02\x46", "speaks TLS"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", "speaks TLS: write https://"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "does not speak HTTP: SSH-2.0-OpenSSH_9.6\n"),
         (
             b"HTTP/1.1 301 Moved Permanently\r\nServer: nginx\r\nLocation: https://example.com/\r\n\r\n<html>\r\n<b>\x1b[2Jmoved</b>",

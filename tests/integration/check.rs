@@ -1,6 +1,6 @@
 //! `chatctl check` on this machine.
 
-use crate::program::{Supervisor, chatctl, config, free_port, stderr};
+use crate::program::{Supervisor, certificate, chatctl, config, free_port, stderr};
 use serde_json::Value;
 use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
@@ -100,15 +100,7 @@ fn what_init_makes_of_pm2_files_has_no_problem_of_its_own() {
 fn certificates_are_looked_at() {
     let supervisor = Supervisor::prepare("tls = { cert = \"cert.pem\", key = \"key.pem\" }");
     let folder = supervisor.dir.path();
-    let certificate = |days: &str, key: &str| {
-        let made = Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-            .args(["-days", days, "-subj", "/CN=chat.example.com", "-out", "cert.pem", "-keyout", key])
-            .current_dir(folder)
-            .output()
-            .unwrap();
-        assert!(made.status.success(), "{}", stderr(&made));
-    };
+    let certificate = |days: &str, key: &str| certificate(folder, days, key);
     let told = |expected: (i32, &str, &str)| {
         let (code, findings) = check(folder, "app.chatting.tls");
         let what = findings.first().map_or("", |finding| finding["what"].as_str().unwrap());

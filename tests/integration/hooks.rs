@@ -1,11 +1,12 @@
 //! Hooks, as those see them who are told.
 
-use crate::program::{Supervisor, chatctl, signal, stderr, until};
+use crate::program::{DEADLINE, Supervisor, certificate, chatctl, free_port, signal, stderr, until};
 use std::{
     fs,
     io::{Read, Write},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     path::Path,
+    process::{Command, Output, Stdio},
     sync::mpsc,
 };
 
@@ -105,7 +106,7 @@ fn a_url_that_fails_is_tried_again() {
     let supervisor = start("", &hook);
     signal(supervisor.child(), "KILL");
     for _ in 0..3 {
-        let request = requests.recv_timeout(crate::program::DEADLINE).unwrap();
+        let request = requests.recv_timeout(DEADLINE).unwrap();
         assert!(request.starts_with("POST /told?token=s3cret HTTP/1.1\r\n"), "{request}");
         assert!(request.contains(&format!("host: 127.0.0.1:{port}\r\n")), "{request}");
         let body = request.split_once("\r\n\r\n").unwrap().1;
@@ -114,6 +115,69 @@ fn a_url_that_fails_is_tried_again() {
     supervisor.restarted(1);
     assert!(!supervisor.log().contains("s3cret"), "{}", supervisor.log());
     assert!(!events(&supervisor).contains("hook"), "{}", events(&supervisor));
+}
+
+/// What becomes of an attempt to tell this URL, by who trusts those in this file.
+fn tried_out(url: &str, trusted: &Path) -> Output {
+    let supervisor = Supervisor::prepare("");
+    let toml = fs::read_to_string(supervisor.path("chat.toml")).unwrap();
+    fs::write(supervisor.path("chat.toml"), format!("{toml}[[hook]]\non = \"crash\"\nurl = \"{url}\"\n"))
+        .unwrap();
+    Command::new(env!("CARGO_BIN_EXE_chatctl"))
+        .args(["hooks", "--test"])
+        .current_dir(supervisor.dir.path())
+        .env("SSL_CERT_FILE", trusted)
+        .env_remove("SSL_CERT_DIR")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_url_by_https_is_told_if_it_is_who_it_should_be() {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let files = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    certificate(folder.path(), "30", "key.pem");
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}")])
+        .args(["-cert".as_ref(), files[0].as_os_str(), "-key".as_ref(), files[1].as_os_str()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
+
+    // Whom nobody vouches for is not told, and neither is who has another name.
+    let nobody = tempfile::NamedTempFile::new().unwrap();
+    let url = move |host: &str| format!("https://{host}:{port}/services/s3cret");
+    for (url, trusted, why) in [
+        (url("localhost"), nobody.path(), "trusts nobody who could vouch"),
+        (url("127.0.0.1"), &files[0], "not valid for name"),
+    ] {
+        let tried = tried_out(&url, trusted);
+        let shown = String::from_utf8_lossy(&tried.stdout).into_owned();
+        assert!(shown.contains(why) && !shown.contains("s3cret"), "{shown}");
+        assert_eq!(tried.status.code(), Some(1), "{shown}");
+    }
+
+    let trusted = files[0].clone();
+    let trying = std::thread::spawn(move || tried_out(&url("localhost"), &trusted));
+    let mut request = String::new();
+    while !request.ends_with('}') {
+        let mut chunk = [0; 4096];
+        let read = server.stdout.as_mut().unwrap().read(&mut chunk).unwrap();
+        request.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
+    }
+    assert!(request.starts_with("POST /services/s3cret HTTP/1.1\r\n"), "{request}");
+    assert!(request.contains(&format!("host: localhost:{port}\r\n")), "{request}");
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    server.stdin.as_mut().unwrap().write_all(answer).unwrap();
+    let tried = trying.join().unwrap();
+    let shown = String::from_utf8_lossy(&tried.stdout).into_owned();
+    let told = format!("https://localhost:{port}/...: on crash, of every app: works\n");
+    assert!(shown.contains(&told), "{shown}");
+    server.kill().unwrap();
+    server.wait().unwrap();
 }
 
 #[test]
@@ -130,14 +194,14 @@ fn hooks_can_be_tried_out_and_mistakes_are_said() {
     assert!(shown.contains("true: on crash, of every app: works\n"), "{shown}");
     assert!(shown.contains("failed: ended with exit status: 6 (no such host)\n"), "{shown}");
 
-    let hooks = "[[hook]]\non = \"quake\"\n[[hook]]\non = []\nurl = \"https://x/\"\napps = \"other\"\n";
+    let hooks = "[[hook]]\non = \"quake\"\n[[hook]]\non = []\nurl = \"ftp://x/\"\napps = \"other\"\n";
     fs::write(supervisor.path("chat.toml"), format!("{toml}{hooks}")).unwrap();
     let wrong = stderr(&chatctl(supervisor.dir.path(), &["hooks"]));
     for problem in [
         "hook.1.on: \"quake\" does not happen; there are crash, hang,",
         "hook.1.command: say what to do: either `command` or `url`",
         "hook.2.on: must not be empty",
-        "hook.2.url: https is curl's business",
+        "hook.2.url: \"ftp://x/\" is not a URL as",
         "hook.2.apps: there is no app named \"other\"; there are chatting",
     ] {
         assert!(wrong.contains(problem), "{wrong}");

@@ -86,6 +86,7 @@ fn each_foreign_crate_has_one_home() {
         ("server/sandbox.rs", &["landlock::"]),
         ("heap.rs", &["libc::", "unsafe {"]),
         ("certificate.rs", &["x509_cert::"]),
+        ("http_client/", &["rustls_native_certs::"]),
         ("migrate/js", &["tree_sitter::", "tree_sitter_javascript::"]),
         ("migrate/yaml.rs", &["saphyr::"]),
         ("migrate/pm2/program.rs", &["shlex::"]),

@@ -2,7 +2,7 @@
 
 use crate::{
     client::{Client, text},
-    program::{self, Supervisor, chatctl, free_port, signal, stderr, until},
+    program::{self, Supervisor, certificate, chatctl, free_port, signal, stderr, until},
 };
 use serde_json::{Value, json};
 use std::{
@@ -85,12 +85,7 @@ fn everything_is_told_in_words_that_prometheus_knows() {
 fn scrape_with_certificate() -> String {
     let files = tempfile::tempdir().unwrap();
     let [cert, key] = ["cert.pem", "key.pem"].map(|name| files.path().join(name).display().to_string());
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
-        .args(["-days", "30", "-subj", "/CN=chat", "-keyout", &key, "-out", &cert])
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", stderr(&made));
+    certificate(files.path(), "30", "key.pem");
     let port = free_port();
     let _supervisor = measured_app(port, &format!("tls = {{ cert = \"{cert}\", key = \"{key}\" }}"), "");
     scrape(port)

@@ -167,6 +167,20 @@ pub(crate) fn config(port: u16, keys: &str) -> String {
 }
 
 /// Sends a signal.
+/// Makes `cert.pem` in this folder, for `localhost` and for so many days, and this key.
+pub(crate) fn certificate(folder: &Path, days: &str, key: &str) {
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+        .args(["-addext", "subjectAltName=DNS:localhost"])
+        // It vouches for itself, and for nobody else.
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .args(["-days", days, "-subj", "/CN=chat.example.com", "-out", "cert.pem", "-keyout", key])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", stderr(&made));
+}
+
 pub(crate) fn signal(pid: u32, name: &str) {
     assert!(Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap().success());
 }

@@ -6,9 +6,9 @@ use super::{MAX_PACKET, MAX_UNSENT, Sent, said};
 use crate::{
     bench::{
         talk::{self, Identity},
-        target::Target,
+        target::{Dialled, Target},
     },
-    supervisor::http,
+    http_client as http,
 };
 use ::http::{Request, StatusCode};
 use anyhow::{Context, Error, Result, bail, ensure};
@@ -50,7 +50,10 @@ pub(in crate::bench) struct Polling {
 impl Polling {
     pub(super) async fn dial(target: &Target, who: &Identity) -> Result<Self> {
         let connect = async || {
-            let connection = http::Connection::named(target.dial().await?, target.host.clone()).await?;
+            let connection = match target.dial().await? {
+                Dialled::Plain(stream) => http::Connection::named(stream, target.host.clone()).await?,
+                Dialled::Tls(stream) => http::Connection::named(stream, target.host.clone()).await?,
+            };
             anyhow::Ok(Mutex::new(connection.with_longest(MAX_PACKET)))
         };
         let endpoint = format!("{}&transport=polling", target.path);

@@ -4,6 +4,7 @@ use super::{MAX_PACKET, MAX_UNSENT, Sent, said};
 use crate::{
     bench::{
         run::Scratch,
+        stream::Stream,
         talk::{self, Identity},
         target::Target,
     },
@@ -15,12 +16,11 @@ use std::{
     io,
     time::Instant,
 };
-use tokio::net::TcpStream;
 
 /// See the module.
 #[derive(Debug)]
 pub(in crate::bench) struct WebSocket {
-    stream: TcpStream,
+    stream: Stream,
     /// Whether the answer to the upgrade has been read.
     upgraded: Cell<bool>,
     /// The beginning of a frame.
@@ -30,7 +30,7 @@ pub(in crate::bench) struct WebSocket {
 
 impl WebSocket {
     pub(super) async fn dial(target: &Target, who: &Identity) -> Result<Self> {
-        let stream = target.dial().await?;
+        let stream = target.dial().await?.into();
         let (unread, unsent) = (RefCell::default(), RefCell::default());
         let me = Self { stream, upgraded: Cell::new(false), unread, unsent };
         let Target { path, host, .. } = target;
@@ -107,8 +107,9 @@ impl WebSocket {
 
     /// Sends a frame, at once where the system takes it.
     pub(super) fn send(&self, frame: &[u8]) -> Sent {
+        let waits = self.waits();
         let mut unsent = self.unsent.borrow_mut();
-        if !unsent.is_empty() {
+        if waits {
             if unsent.len() + frame.len() > MAX_UNSENT {
                 return Sent::Dropped;
             }
@@ -117,7 +118,7 @@ impl WebSocket {
         }
         // A connection that is broken says so where it is read.
         let sent = self.stream.try_write(frame).unwrap_or(0);
-        if sent == frame.len() {
+        if sent == frame.len() && !self.stream.has_unsent() {
             return Sent::Whole;
         }
         unsent.extend_from_slice(&frame[sent..]);
@@ -126,10 +127,14 @@ impl WebSocket {
 
     /// See [`super::Connection::flush`].
     pub(super) async fn flush(&self) -> io::Result<()> {
-        while !self.unsent.borrow().is_empty() {
+        while self.waits() {
             self.stream.writable().await?;
             let mut unsent = self.unsent.borrow_mut();
-            match self.stream.try_write(&unsent) {
+            let sent = match &unsent[..] {
+                [] => self.stream.try_send().map(|()| 0),
+                some => self.stream.try_write(some),
+            };
+            match sent {
                 Ok(sent) => drop(unsent.drain(..sent)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -138,10 +143,14 @@ impl WebSocket {
         Ok(())
     }
 
+    /// Whether something is not sent yet.
+    fn waits(&self) -> bool {
+        !self.unsent.borrow().is_empty() || self.stream.has_unsent()
+    }
+
     /// See [`super::Connection::cut`].
     pub(super) fn cut(&self) {
-        // One that is broken already need not be.
-        let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+        self.stream.cut();
     }
 
     /// See [`super::Connection::leave`].
@@ -158,7 +167,7 @@ fn upgraded(bytes: &[u8]) -> Result<Option<&[u8]>> {
     if !bytes.starts_with(&HTTP[..bytes.len().min(HTTP.len())]) {
         match bytes.first() {
             Some(&ALERT) => {
-                bail!("what answers there speaks TLS, which is not spoken here: measure behind it")
+                bail!("what answers there speaks TLS: write https:// in the place of http://")
             }
             _ => bail!("what answers there does not speak HTTP: {}", said(bytes)),
         }

@@ -1,11 +1,14 @@
 //! A little HTTP client: one connection, small answers.
 
-use anyhow::Result;
+pub(crate) mod tls;
+
+use anyhow::{Result, bail};
 use bytes::Bytes;
 use http::{StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
+use tls::Trust;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -32,16 +35,21 @@ impl Connection {
         Self::named(stream, "chatctl".to_owned()).await
     }
 
-    /// To where this URL is served.
+    /// To where this URL is served, `http` or `https`; and by whom, where that can be known.
     ///
     /// # Errors
-    /// It has no host, or nobody listens there.
-    pub(super) async fn to_url(url: &Uri) -> Result<Self> {
+    /// It is another URL, nobody listens there, or it is nobody to be trusted.
+    pub(crate) async fn to_url(url: &Uri, trust: Trust) -> Result<Self> {
         // Names in brackets are IPv6 addresses (RFC 3986, section 3.2.2).
         let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, url.port_u16().unwrap_or(80))).await?;
         let authority = url.authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or(""));
-        Self::named(stream, authority.unwrap_or_default().to_owned()).await
+        let name = authority.unwrap_or_default().to_owned();
+        let connect = |port| TcpStream::connect((host, url.port_u16().unwrap_or(port)));
+        match url.scheme_str() {
+            Some("http") => Self::named(connect(80).await?, name).await,
+            Some("https") => Self::named(tls::connect(connect(443).await?, host, trust).await?, name).await,
+            _ => bail!("{url} is spoken to neither by http nor by https"),
+        }
     }
 
     /// Over a stream to where this host is served.
@@ -82,6 +90,6 @@ impl Connection {
 }
 
 /// Path and query of a URL.
-pub(super) fn path(url: &Uri) -> &str {
+pub(crate) fn path(url: &Uri) -> &str {
     url.path_and_query().map_or("/", |path| path.as_str())
 }
