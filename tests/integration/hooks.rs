@@ -6,7 +6,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::mpsc,
 };
 
@@ -132,19 +132,31 @@ fn tried_out(url: &str, trusted: &Path) -> Output {
         .unwrap()
 }
 
+/// A process that ends with its test.
+struct Until(Child);
+
+impl Drop for Until {
+    fn drop(&mut self) {
+        signal(self.0.id(), "TERM");
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_url_by_https_is_told_if_it_is_who_it_should_be() {
     let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
     let files = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
     certificate(folder.path(), "30", "key.pem");
-    let mut server = Command::new("openssl")
-        .args(["s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}")])
+    let longest = DEADLINE.as_secs().to_string();
+    let server = Command::new("timeout")
+        .args([&longest, "openssl", "s_server", "-quiet", "-accept", &format!("127.0.0.1:{port}")])
         .args(["-cert".as_ref(), files[0].as_os_str(), "-key".as_ref(), files[1].as_os_str()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
+    let mut server = Until(server);
     until("the server to listen", || TcpStream::connect(("127.0.0.1", port)).ok());
 
     // Whom nobody vouches for is not told, and neither is who has another name.
@@ -165,19 +177,18 @@ fn a_url_by_https_is_told_if_it_is_who_it_should_be() {
     let mut request = String::new();
     while !request.ends_with('}') {
         let mut chunk = [0; 4096];
-        let read = server.stdout.as_mut().unwrap().read(&mut chunk).unwrap();
+        let read = server.0.stdout.as_mut().unwrap().read(&mut chunk).unwrap();
+        assert!(read > 0, "nobody was told: {request:?}");
         request.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
     }
     assert!(request.starts_with("POST /services/s3cret HTTP/1.1\r\n"), "{request}");
     assert!(request.contains(&format!("host: localhost:{port}\r\n")), "{request}");
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-    server.stdin.as_mut().unwrap().write_all(answer).unwrap();
+    server.0.stdin.as_mut().unwrap().write_all(answer).unwrap();
     let tried = trying.join().unwrap();
     let shown = String::from_utf8_lossy(&tried.stdout).into_owned();
     let told = format!("https://localhost:{port}/...: on crash, of every app: works\n");
     assert!(shown.contains(&told), "{shown}");
-    server.kill().unwrap();
-    server.wait().unwrap();
 }
 
 #[test]
