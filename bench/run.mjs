@@ -64,6 +64,9 @@ function measurements() {
     { ...fanout("low load", 100, 1), takes: 16, args: ["fanout", "--clients", 100, "--rate", 10, "--duration", "12s", "--warmup", "1s"] },
     idle("idle 10,000", 10_000),
     { name: "churn", of: all, takes: seconds + 3, args: ["churn", ...window] },
+    fanout("1,000x20 by polling", 1000, 20, ["--transport", "polling"], pair),
+    { ...fanout("1,000x20 by TLS", 1000, 20, [], pair), tls: true },
+    { name: "churn by TLS", of: pair, takes: seconds + 3, tls: true, args: ["churn", ...window] },
     { name: "storm 5,000", of: all, takes: 12, args: ["storm", "--clients", 5000] },
     { name: "jitter", of: all, takes: 30, args: ["jitter", "--clients", 100, "--rate", 50, "--duration", "20s"] },
     ...[100, 300, 1000, 3000, 10_000, Math.min(20_000, files - 100)].flatMap((clients) => [
@@ -78,15 +81,25 @@ function measurements() {
   ];
 }
 
+/** A certificate that nobody vouches for, and its key. */
+function certificate(home) {
+  const [cert, key] = ["cert.pem", "key.pem"].map((name) => join(home, name));
+  const made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=localhost"];
+  execFileSync("openssl", [...made, "-out", cert, "-keyout", key], { stdio: "ignore" });
+  return { cert, key };
+}
+
 /** Starts a server, and gives its process and URL when it listens. */
-async function serve(kind) {
+async function serve(kind, tls) {
   const home = mkdtempSync(join(tmpdir(), "chatctl-bench-"));
+  const { cert, key } = tls ? certificate(home) : {};
   // No limits: the closed loop is to find out what the server can do.
   writeFileSync(join(home, "chat.toml"), `state_dir = "state"
 [[app]]
 name = "bench"
 profile = "web"
 listen = "127.0.0.1:0"
+${tls ? `tls = { cert = "${cert}", key = "${key}" }` : ""}
 [limits]
 messages_per_second = 0
 room_messages_per_second = 0
@@ -94,7 +107,7 @@ room_messages_per_second = 0
   const [command, env] = kind === "chatctl"
     // As `chatctl supervise` starts it (src/heap.rs).
     ? [[program, "serve"], { GLIBC_TUNABLES: "glibc.malloc.tcache_count=0" }]
-    : [["node", join(here, "node/server.mjs")], { PROFILE: "web", RECOVERY: kind === "node-recovery" ? "1" : "" }];
+    : [["node", join(here, "node/server.mjs")], { PROFILE: "web", RECOVERY: kind === "node-recovery" ? "1" : "", ...(tls && { CERT: cert, KEY: key }) }];
   const child = spawn("taskset", ["-c", "0", ...command], { cwd: home, env: { ...process.env, ...env }, stdio: ["ignore", "ignore", "pipe"] });
   const ended = new Promise((end) => child.on("exit", end));
   const stop = async () => {
@@ -106,7 +119,7 @@ room_messages_per_second = 0
   const url = await new Promise((listens, fails) => {
     child.stderr.setEncoding("utf8").on("data", (text) => {
       log += text;
-      const found = /listening on (http:[^\s"]+)/.exec(log)?.[1];
+      const found = /listening on (https?:[^\s"]+)/.exec(log)?.[1];
       if (found) listens(found);
     });
     ended.then(() => fails(new Error(`${kind} did not start: ${log}`)));
@@ -128,8 +141,8 @@ async function measure({ pid, url }, [scenario, ...args]) {
 /** Measures these one after the other, each with a server of its own. */
 async function batch(jobs) {
   for (const { name, server: kind, round } of jobs) {
-    const { args, windows = 1 } = measurements().find((measurement) => measurement.name === name);
-    const server = await serve(kind);
+    const { args, tls, windows = 1 } = measurements().find((measurement) => measurement.name === name);
+    const server = await serve(kind, tls);
     try {
       for (let window = 0; window < windows; window += 1) {
         const report = await measure(server, args);

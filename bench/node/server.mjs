@@ -2,14 +2,17 @@
 //
 // It does what chatctl's profiles `local` and `web` do for the events a benchmark uses: rooms and names from the handshake,
 // messages to everybody in the room, counts without a walk over its members, the time rendered once a minute.
-// RECOVERY=1 keeps what was said for 2 minutes, in memory (connection state recovery); PORT and PROFILE as they are named.
+// RECOVERY=1 keeps what was said for 2 minutes, in memory (connection state recovery); CERT and KEY are files, and make it https;
+// PORT and PROFILE as they are named.
+import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import { Server } from "socket.io";
 
-const { PORT = "0", PROFILE = "web", RECOVERY = "" } = process.env;
+const { PORT = "0", PROFILE = "web", RECOVERY = "", CERT, KEY } = process.env;
 const local = PROFILE === "local";
 
-const http = createServer();
+const http = CERT ? createTlsServer({ cert: readFileSync(CERT), key: readFileSync(KEY) }) : createServer();
 const io = new Server(http, {
   serveClient: false,
   ...(RECOVERY === "1" && { connectionStateRecovery: { maxDisconnectionDuration: 120_000 } }),
@@ -57,4 +60,4 @@ io.on("connection", (socket) => {
   }
 });
 
-http.listen(Number(PORT), "127.0.0.1", () => console.error(`listening on http://127.0.0.1:${http.address().port}`));
+http.listen(Number(PORT), "127.0.0.1", () => console.error(`listening on http${CERT ? "s" : ""}://127.0.0.1:${http.address().port}`));
