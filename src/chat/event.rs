@@ -84,11 +84,25 @@ fn payload(text: &str, json: Option<&RawValue>, attachments: Vec<Bytes>) -> Resu
     if !attachments.is_empty() {
         let value = json.map_or(Ok(Value::Null), |raw| serde_json::from_str(raw.get()));
         let value = value.map_err(|_| Refusal::NotJson)?;
-        if !super::body::placeholders_fit(&value, attachments.len()) {
+        if !placeholders_fit(&value, attachments.len()) {
             return Err(Refusal::Attachments);
         }
     }
     Ok(Payload { json: json.map(ToOwned::to_owned), attachments })
+}
+
+/// Whether every placeholder, `{"_placeholder":true,"num":N}` for the N-th attachment (Socket.IO protocol v5, binary
+/// events), has its attachment.
+fn placeholders_fit(value: &Value, attachments: usize) -> bool {
+    match value {
+        Value::Object(object) if object.get("_placeholder") == Some(&Value::Bool(true)) => {
+            let num = object.get("num").and_then(Value::as_u64).and_then(|num| usize::try_from(num).ok());
+            num.is_some_and(|num| num < attachments)
+        }
+        Value::Object(object) => object.values().all(|value| placeholders_fit(value, attachments)),
+        Value::Array(array) => array.iter().all(|value| placeholders_fit(value, attachments)),
+        _ => true,
+    }
 }
 
 /// `["event", argument, ...]`; only the first argument is looked at, as in the replaced server.

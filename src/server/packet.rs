@@ -32,8 +32,8 @@ impl<'a> Packet<'a> {
 
     /// Its frames for such a client.
     pub(super) fn frames(&self, link: &Link) -> Bytes {
-        let has_attachments = matches!(self.body, Body::Mixed(..));
-        let (cell, prefix) = match link.eio3 && has_attachments {
+        let (_, attachments) = self.body.parts();
+        let (cell, prefix) = match link.eio3 && !attachments.is_empty() {
             true => (&self.frames_v3, MESSAGE_V3),
             false => (&self.frames, &b""[..]),
         };

@@ -256,7 +256,7 @@ impl Journal {
             event,
             json,
             blob,
-            of_row(id, event, &json, blob.as_deref())
+            of_row(id, event, json, blob.as_deref())
         ])?;
         self.index.push(scope, size);
         self.appended += 1;

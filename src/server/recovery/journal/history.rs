@@ -49,7 +49,7 @@ impl Journal {
         }
         self.begin()?;
         self.history.unseen += json.len();
-        let crc = of_message(room, id, &json);
+        let crc = of_message(room, id, json);
         self.db.prepare_cached("INSERT INTO history VALUES(?,?,?,?,?)")?.execute(params![
             room,
             signed(id),
