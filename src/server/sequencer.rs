@@ -13,6 +13,8 @@
 //! logged, refused, and over.
 
 mod inbox;
+#[cfg(test)]
+mod tests;
 
 pub(super) use inbox::{Command, Event, Inbox, inbox};
 
@@ -54,8 +56,8 @@ pub(super) struct Sequencer {
     closing: bool,
     /// Those all the same, should it go on.
     gone_meanwhile: Vec<(Arc<Link>, bool)>,
-    /// What clients have said before they were let in.
-    early: HashMap<MemberId, Vec<Event>>,
+    /// What clients have said before they were let in, by their links' numbers: two may be coming back as one member.
+    early: HashMap<u64, Vec<Event>>,
     /// What follows from the batch, to be done when it is safe.
     steps: Vec<Step>,
 }
@@ -216,7 +218,7 @@ impl Sequencer {
     fn arrive(&mut self, link: &Arc<Link>) {
         // Without an admission it is gone again, and its end was dealt with before.
         let Some(Admission { member, pid, entry }) = link.take_admission() else { return };
-        let link = link.clone();
+        let (link, conn) = (link.clone(), link.conn);
         let rooms = self.recovery.sessions.get(member).map(|session| session.rooms());
         match (entry, rooms) {
             (Entry::Back(from), Some(rooms)) => {
@@ -225,22 +227,22 @@ impl Sequencer {
                     old.cut();
                     self.chat.lost(member);
                 }
-                tracing::debug!(conn = link.conn, member, "recovered");
+                tracing::debug!(conn, member, "recovered");
                 self.chat.back(member);
                 self.steps.push(Step::Return { member, link, from, rooms });
             }
             (Entry::Moved(from), Some(rooms)) if self.recovery.moved(member, link.clone()) => {
-                tracing::debug!(conn = link.conn, member, "taken over");
+                tracing::debug!(conn, member, "taken over");
                 self.steps.push(Step::Return { member, link, from, rooms });
             }
             // It has expired since it was told that it is recovered, or has come back by another connection before its
             // own had moved: it has to come again.
             (Entry::Back(_) | Entry::Moved(_), _) => {
-                self.early.remove(&member);
+                self.early.remove(&conn);
                 return link.cut();
             }
             (Entry::New, _) => {
-                tracing::debug!(conn = link.conn, member, "connected");
+                tracing::debug!(conn, member, "connected");
                 self.recovery.arrived(member, pid, link.clone());
                 let rights = link.standing.rights();
                 let caller = Caller { said: &link.identity, rights: rights.as_deref() };
@@ -249,7 +251,7 @@ impl Sequencer {
                 self.follow(effects);
             }
         }
-        for event in self.early.remove(&member).unwrap_or_default() {
+        for event in self.early.remove(&conn).unwrap_or_default() {
             self.event(event);
         }
     }
@@ -265,7 +267,7 @@ impl Sequencer {
             // The client is quicker than the news that it is connected, before which nothing can be sent to it.
             // What comes after its end is over. Each waits on its credit.
             if event.link.is_admitted() {
-                self.early.entry(member).or_default().push(event);
+                self.early.entry(event.link.conn).or_default().push(event);
             } else {
                 event.link.give_credit();
             }
@@ -315,7 +317,7 @@ impl Sequencer {
         // Who comes from another process may be gone before it has arrived.
         let admission = if current { None } else { link.take_admission() };
         if admission.is_some() {
-            let early = self.early.remove(&member).unwrap_or_default();
+            let early = self.early.remove(&link.conn).unwrap_or_default();
             early.iter().for_each(|event| event.link.give_credit());
         }
         let moved = admission.is_some_and(|admission| matches!(admission.entry, Entry::Moved(_)))
