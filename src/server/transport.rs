@@ -3,9 +3,9 @@
 //! It does not wait for ever: a client that takes nothing of what is written to it for `stall_timeout` is given up,
 //! whether it reads a page, polls or is a WebSocket. All that passes is counted.
 //!
-//! Who has been told the last word may still be sending, as a POST that is too long. Closed at once, the kernel would reset
-//! the connection, and the client never read the word: what comes is thrown away until it has gone, but not for long, nor
-//! however much it is.
+//! Who has been told the last word may still be sending, as a POST or a packet that is too long. Closed at once, the kernel
+//! would reset the connection, and the client never read the word: what comes is thrown away until it has gone, but not for
+//! long, nor however much it is.
 //!
 //! Of a connection without TLS the half that writes can be lent; see [`Writer`].
 
@@ -183,8 +183,8 @@ impl Transport {
 }
 
 impl Transport {
-    /// Reads and throws away, until the client has gone, or had its time.
-    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Reads and throws away, until the client has gone, or had its time: the connection has said its last word.
+    pub(super) fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let begin = || Box::new(Lingering { time: Box::pin(sleep(LINGER)), bytes: LINGER_BYTES });
         let mut lingering = self.lingering.take().unwrap_or_else(begin);
         let polled = self.discard(cx, &mut lingering);

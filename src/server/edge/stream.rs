@@ -24,7 +24,6 @@ use crate::server::{
 };
 use bytes::{Buf, Bytes, BytesMut};
 use leave::Leave;
-use refusal::Refusal;
 pub(super) use refusal::too_long;
 use std::{
     io,
@@ -55,7 +54,8 @@ pub(super) struct EdgeStream {
     /// How long until the next heartbeat, when it goes to another process.
     heartbeat: Option<Duration>,
     max_payload: u64,
-    refusal: Refusal,
+    /// A packet was too long: what still comes is thrown away.
+    refused: bool,
 }
 
 /// For messages beyond this it is worth while to give back the room they took.
@@ -88,7 +88,7 @@ impl EdgeStream {
             awaited: false,
             heartbeat: None,
             max_payload,
-            refusal: None,
+            refused: false,
         }
     }
 
@@ -264,7 +264,7 @@ impl AsyncRead for EdgeStream {
         if let Poll::Ready(written) = me.write_on(cx) {
             written?;
         }
-        if me.is_refused() {
+        if me.refused {
             return me.discard(cx);
         }
         if me.is_departing(cx) {
@@ -284,7 +284,7 @@ impl AsyncRead for EdgeStream {
         };
         read?;
         me.follow(cx, &buf.filled()[before..]);
-        if me.is_refused() {
+        if me.refused {
             buf.set_filled(before);
             return me.discard(cx);
         }
