@@ -238,7 +238,7 @@ impl Edge {
         link.admit(Admission { member, pid, entry: Entry::Moved(traveller.from) });
         self.living.list(&link);
         let stream = Box::new(EdgeStream::moved(link.clone(), self.limits.max_payload));
-        let session = Session::moved(link.clone(), self.namespace.clone(), heartbeat);
+        let session = Session::moved(link.clone(), self.namespace.clone(), &self.limits, heartbeat);
         Served::over(stream, session).await.begin();
         link
     }
@@ -320,7 +320,7 @@ impl Edge {
                 return websocket::upgrade(stream, link).await;
             }
             let mut session = self.session(link);
-            session.greet(max_payload);
+            session.greet();
             Served::over(stream, session).await.begin();
         });
         let headers = [
@@ -333,7 +333,7 @@ impl Edge {
 
     /// A session that opens.
     fn session(&self, link: Arc<Link>) -> Session {
-        Session::open(link, self.namespace.clone(), self.limits.handshake_timeout)
+        Session::open(link, self.namespace.clone(), &self.limits)
     }
 }
 

@@ -9,13 +9,13 @@
 //! never waits for anything but time and the sequencer: a transport that polls it holds up nobody.
 
 pub(super) mod heartbeat;
+#[cfg(test)]
+mod tests;
 
 use crate::{
+    config::Limits,
     frames::{TEXT, push_frame},
-    server::{
-        link::{Link, lock},
-        namespace::Namespace,
-    },
+    server::{link::Link, namespace::Namespace},
 };
 use bytes::Bytes;
 use engineioxide_core::{OpenPacket, Packet, ProtocolVersion, Sid, Str, TransportType};
@@ -86,8 +86,11 @@ pub(super) struct Session {
     namespace: Arc<Namespace>,
     parser: ParserState,
     phase: Phase,
+    max_payload: u64,
     /// Until then it has to be connected for the first time.
     connect_by: Option<Instant>,
+    /// Until then the attachments have to be there that a packet has announced.
+    complete_by: Option<Instant>,
     heartbeat: Heartbeat,
     /// For what is due next.
     timer: Pin<Box<Sleep>>,
@@ -96,12 +99,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// One whose client has so long to connect.
-    pub(super) fn open(link: Arc<Link>, namespace: Arc<Namespace>, handshake_timeout: Duration) -> Self {
+    /// One whose client is to connect.
+    pub(super) fn open(link: Arc<Link>, namespace: Arc<Namespace>, limits: &Limits) -> Self {
         let now = Instant::now();
         let first = heartbeat::first(link.conn);
-        let mut session = Self::of(link, namespace, first, now);
-        session.connect_by = Some(now + handshake_timeout);
+        let mut session = Self::of(link, namespace, limits, first, now);
+        session.connect_by = Some(now + limits.handshake_timeout);
         if session.link.eio3 {
             // Nothing is said of a namespace before: this is the way in.
             session.connect(None);
@@ -110,18 +113,38 @@ impl Session {
     }
 
     /// One that was connected in another process, where the next heartbeat was due after so long.
-    pub(super) fn moved(link: Arc<Link>, namespace: Arc<Namespace>, heartbeat: Duration) -> Self {
+    pub(super) fn moved(
+        link: Arc<Link>,
+        namespace: Arc<Namespace>,
+        limits: &Limits,
+        heartbeat: Duration,
+    ) -> Self {
         namespace.moved(&link);
-        let mut session = Self::of(link, namespace, heartbeat, Instant::now());
+        let mut session = Self::of(link, namespace, limits, heartbeat, Instant::now());
         session.phase = Phase::Connected;
         session
     }
 
-    fn of(link: Arc<Link>, namespace: Arc<Namespace>, first: Duration, now: Instant) -> Self {
+    fn of(
+        link: Arc<Link>,
+        namespace: Arc<Namespace>,
+        limits: &Limits,
+        first: Duration,
+        now: Instant,
+    ) -> Self {
         let heartbeat = Heartbeat::begin(link.eio3, first, now);
-        let timer = Box::pin(sleep_until(heartbeat.due().into()));
-        let (parser, phase, connect_by, answers) = (ParserState::default(), Phase::Opened, None, Vec::new());
-        Self { link, namespace, parser, phase, connect_by, heartbeat, timer, answers }
+        Self {
+            link,
+            namespace,
+            parser: ParserState::default(),
+            phase: Phase::Opened,
+            max_payload: limits.max_payload,
+            connect_by: None,
+            complete_by: None,
+            heartbeat,
+            timer: Box::pin(sleep_until(heartbeat.due().into())),
+            answers: Vec::new(),
+        }
     }
 
     /// Takes in one packet.
@@ -129,10 +152,11 @@ impl Session {
     /// # Errors
     /// The session ends.
     pub(super) fn hear(&mut self, packet: Packet) -> Result<(), End> {
+        let may = parsing(self.max_payload);
         let heard = match packet {
-            Packet::Message(text) => CommonParser.decode_str(&ParseConfig::default(), &self.parser, text),
+            Packet::Message(text) => CommonParser.decode_str(&may, &self.parser, text),
             Packet::Binary(data) | Packet::BinaryV3(data) => {
-                CommonParser.decode_bin(&ParseConfig::default(), &self.parser, data)
+                CommonParser.decode_bin(&may, &self.parser, data)
             }
             Packet::Ping | Packet::Pong => {
                 self.heartbeat.heard(Instant::now());
@@ -145,8 +169,14 @@ impl Session {
             other => return Err(End::Nonsense(format!("{other:?}"))),
         };
         match heard {
-            Ok(packet) => self.take(packet),
-            Err(ParseError::NeedsMoreBinaryData) => Ok(()),
+            Ok(packet) => {
+                self.complete_by = None;
+                self.take(packet)
+            }
+            Err(ParseError::NeedsMoreBinaryData) => {
+                self.complete_by.get_or_insert_with(|| Instant::now() + may.packet_completion_timeout);
+                Ok(())
+            }
             Err(error) => Err(End::Nonsense(error.to_string())),
         }
     }
@@ -230,7 +260,8 @@ impl Session {
             }
         }
         loop {
-            let due = self.connect_by.map_or(self.heartbeat.due(), |by| by.min(self.heartbeat.due()));
+            let limits = [self.connect_by, self.complete_by];
+            let due = limits.into_iter().flatten().fold(self.heartbeat.due(), Instant::min);
             if self.timer.deadline() != due.into() {
                 self.timer.as_mut().reset(due.into());
             }
@@ -239,7 +270,8 @@ impl Session {
             if self.connect_by.is_some_and(|by| by <= now) {
                 return Poll::Ready(End::NeverConnected);
             }
-            if self.waits_in_vain() {
+            // The parser itself asks only when one comes.
+            if self.complete_by.is_some_and(|by| by <= now) {
                 return Poll::Ready(End::Nonsense(ParseError::TimeoutWhileWaitingAttachments.to_string()));
             }
             match self.heartbeat.beat(now) {
@@ -250,21 +282,14 @@ impl Session {
         }
     }
 
-    /// Whether attachments were announced that do not come. The parser itself asks only when one does.
-    fn waits_in_vain(&self) -> bool {
-        let longest = ParseConfig::default().packet_completion_timeout;
-        let partial = lock(&self.parser.partial_bin_packet);
-        partial.as_ref().is_some_and(|partial| partial.initial_packet_recv.elapsed() > longest)
-    }
-
     /// How long until its next heartbeat, for another process; `None`: that is its client's affair.
     pub(super) fn next_ping(&self) -> Option<Duration> {
         self.heartbeat.next_ping(Instant::now())
     }
 
     /// Tells its client that it is open.
-    pub(super) fn greet(&mut self, max_payload: u64) {
-        let open = String::from(open(&Sid::new(), TransportType::Websocket, max_payload));
+    pub(super) fn greet(&mut self) {
+        let open = String::from(open(&Sid::new(), TransportType::Websocket, self.max_payload));
         let mut frame = Vec::new();
         push_frame(&mut frame, TEXT, &[open.as_bytes()]);
         self.answered_before(&frame);
@@ -310,6 +335,13 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.leave(false);
     }
+}
+
+/// What a packet may be. All its attachments together are no longer than the parser lets them be, or than one may be.
+fn parsing(max_payload: u64) -> ParseConfig {
+    let is = ParseConfig::default();
+    let longest = usize::try_from(max_payload).unwrap_or(usize::MAX);
+    ParseConfig { max_incoming_binary_buf_size: is.max_incoming_binary_buf_size.max(longest), ..is }
 }
 
 /// What a client is told when its session opens.
