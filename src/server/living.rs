@@ -66,13 +66,12 @@ impl Living {
     /// Waits until something holds that may hold when a link has arrived, or gone last.
     pub(super) async fn until(&self, mut holds: impl FnMut() -> bool) {
         loop {
-            let told = self.changed.notified();
-            tokio::pin!(told);
-            told.as_mut().enable();
+            // Made before it is looked, it hears of what changes meanwhile.
+            let changed = self.changed.notified();
             if holds() {
                 return;
             }
-            told.await;
+            changed.await;
         }
     }
 

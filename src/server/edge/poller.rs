@@ -53,10 +53,8 @@ pub(in crate::server) struct Poller {
     keeper: AtomicWaker,
     /// GETs that wait for packets now.
     gets: AtomicU32,
-    /// Told when a GET is to look again.
-    fetch: Notify,
-    /// Told when a POST may go on.
-    pub(super) credit: Notify,
+    /// Told when those are to look again who wait: there is something to fetch, or to go on with, or it has ended.
+    changed: Notify,
     /// How it takes leave when the server stops.
     pub(super) leave: Leave,
 }
@@ -84,8 +82,7 @@ impl Poller {
             upgrading: AtomicBool::new(false),
             keeper: AtomicWaker::new(),
             gets: AtomicU32::new(0),
-            fetch: Notify::new(),
-            credit: Notify::new(),
+            changed: Notify::new(),
             leave: Leave::default(),
         }
     }
@@ -100,10 +97,9 @@ impl Poller {
         self.gets.load(Acquire) > 0
     }
 
-    /// Has those look again who wait: there is something to fetch, or to go on with, or it has ended.
+    /// Has those look again who wait.
     pub(in crate::server) fn wake(&self) {
-        self.fetch.notify_waiters();
-        self.credit.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Its client tries a WebSocket; whether it is the only one.
@@ -139,13 +135,7 @@ impl Poller {
 
     /// Waits until more of its client may be read.
     pub(super) async fn credit(&self, link: &Link) {
-        loop {
-            let returned = self.credit.notified();
-            if link.has_credit() || link.is_closed() {
-                return;
-            }
-            returned.await;
-        }
+        self.watch(|| (link.has_credit() || link.is_closed()).then_some(())).await;
     }
 
     /// Takes in a packet.
@@ -169,7 +159,7 @@ impl Poller {
         if !session.answers().is_empty() {
             lock(&self.answers).extend_from_slice(session.answers());
             session.answered();
-            self.fetch.notify_waiters();
+            self.wake();
         }
     }
 
@@ -207,13 +197,12 @@ impl Poller {
     /// Waits until there is something to look at, after this look. Gives what it finds.
     pub(super) async fn watch<T>(&self, mut look: impl FnMut() -> Option<T>) -> T {
         loop {
-            let fetch = self.fetch.notified();
-            tokio::pin!(fetch);
-            fetch.as_mut().enable();
+            // Made before the look, it hears of what changes meanwhile.
+            let changed = self.changed.notified();
             if let Some(found) = look() {
                 return found;
             }
-            fetch.await;
+            changed.await;
         }
     }
 
