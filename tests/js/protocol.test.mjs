@@ -185,6 +185,31 @@ for (const eio of [3, 4]) {
   });
 }
 
+/** By what a client shows that it knows what to do with a packet that is none. */
+const MODERN = "&t=z1x3kq9a";
+
+for (const [eio, shows, expected] of [[3, "", /"last words".*1:1$/], [4, "", /^1$/], [4, MODERN, /^49$/]]) {
+  test(`protocol ${eio}${shows}: who polls fetches what was said to it with the goodbye, if it cannot ask for it later`, async (t) => {
+    const server = await serve(t, "web");
+    const opened = await (await fetch(server.url + path(eio) + shows)).text();
+    const { sid } = JSON.parse(opened.slice(opened.indexOf("{")));
+    if (eio === 4) await post(server, eio, sid, "40");
+    await get(server, eio, sid);
+    await post(server, eio, sid, payload(eio, '42["join_room",{"type":1}]'));
+    const { socket, next } = await dial(t, server, "EIO=4");
+    await next();
+    socket.send("40");
+    await next();
+    socket.send('421["chatting","last words"]');
+    assert.match(await next(), /^431\[\{"ok":true/);
+    server.child.kill("SIGTERM");
+    await until("the goodbye", async () => (await get(server, eio))[0] === 503);
+    const [status, body] = await get(server, eio, sid);
+    assert.equal(status, 200);
+    assert.match(body, expected);
+  });
+}
+
 test("who leaves the chat may come back on the same connection, as somebody new", async (t) => {
   const server = await serve(t, "web");
   const { socket, next } = await dial(t, server, "EIO=4");

@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 /// A reply is as long as this, and one packet more.
 const REPLY: usize = 256 << 10;
 /// Engine.IO packets: the session is closed; nothing, in answer to somebody who waits.
-const CLOSE: &[u8] = b"1";
+pub(super) const CLOSE: &[u8] = b"1";
 const NOOP: &[u8] = b"6";
 
 /// Who knows polling sessions by their ids.

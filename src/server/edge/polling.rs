@@ -3,7 +3,7 @@
 use super::{
     Edge,
     handshake::{Bad, Handshake},
-    poller::{self, Counted, Poller},
+    poller::{self, CLOSE, Counted, Poller},
     refuse, requests,
     session::{self, End},
     stream::too_long,
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     config::RefusedBy,
+    frames::{TEXT, push_frame},
     server::{
         link::{Drain, Link, lock},
         pace,
@@ -106,10 +107,7 @@ impl Edge {
             }
         });
         match found.await {
-            Found::Packets(frames) => {
-                let (body, binary) = poller.encode(&frames, link.eio3).await;
-                reply(body, binary)
-            }
+            Found::Packets(frames) => packets(&frames, link, poller).await,
             Found::Leave => self.take_leave(link, poller).await,
             Found::Noop => one(Packet::Noop, link.eio3),
             Found::Over => refuse(Bad::Session),
@@ -198,8 +196,12 @@ impl Edge {
             tokio::time::sleep(calm.saturating_sub(posted).max(Duration::from_millis(1))).await;
         }
         leave.told.store(true, Release);
+        // What was said to it comes before, where it cannot ask for that when it is back. Others would hear it twice: they
+        // take in what comes with the last word only after they have gone (socket.io-client 4, `Manager.ondecoded`).
+        let mut frames = link.eio3.then(|| poller.fetch(link)).flatten().unwrap_or_default();
         poller.end(link, &End::SentAway);
-        one(Packet::Close, link.eio3)
+        push_frame(&mut frames, TEXT, &[CLOSE]);
+        packets(&frames, link, poller).await
     }
 }
 
@@ -215,6 +217,12 @@ enum Found {
     Over,
     /// It is a WebSocket's.
     Moved,
+}
+
+/// A reply with these frames.
+async fn packets(frames: &[u8], link: &Link, poller: &Poller) -> Response {
+    let (body, binary) = poller.encode(frames, link.eio3).await;
+    reply(body, binary)
 }
 
 fn reply(body: impl IntoResponse, binary: bool) -> Response {
