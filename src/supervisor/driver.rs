@@ -22,7 +22,7 @@ use crate::{
     },
     error::Failure,
 };
-use files::Change;
+use files::Changes;
 use futures_util::future::join_all;
 use std::{
     sync::Arc,
@@ -35,11 +35,11 @@ use tokio::{
 
 /// Between two samples of the children's memory.
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
-/// Everything that can happen, by where it comes from.
+
+/// Everything that can happen, but for changes of files, by where it comes from.
 pub(super) struct Incoming {
     pub(super) signals: Signals,
     pub(super) reported: mpsc::Receiver<Report>,
-    pub(super) changed: mpsc::Receiver<Change>,
     pub(super) asked: mpsc::Receiver<Ask>,
 }
 
@@ -54,7 +54,7 @@ pub(super) struct Driver {
     pub(super) blind: Option<String>,
     /// Changes of chat.toml.
     config_changes: Quiet,
-    changes: mpsc::Sender<Change>,
+    changes: Arc<Changes>,
     counter: Counter,
     /// Why the state directory is not there and cannot be made anew.
     homeless: Option<String>,
@@ -74,7 +74,6 @@ impl Driver {
         config: Config,
         place: Arc<Workplace>,
         units: Vec<Unit>,
-        changes: mpsc::Sender<Change>,
         counter: Counter,
         background: bool,
     ) -> Result<Self, Failure> {
@@ -87,7 +86,7 @@ impl Driver {
             problems: Vec::new(),
             blind: None,
             config_changes: Quiet::default(),
-            changes,
+            changes: Arc::default(),
             counter,
             homeless: None,
             watcher: None,
@@ -102,7 +101,8 @@ impl Driver {
 
     /// Starts every app, and returns when all have stopped.
     pub(super) async fn run(mut self, incoming: Incoming) -> Result<(), Failure> {
-        let Incoming { mut signals, mut reported, mut changed, mut asked } = incoming;
+        let Incoming { mut signals, mut reported, mut asked } = incoming;
+        let changes = self.changes.clone();
         tracing::info!(pid = std::process::id(), config = ?self.config.path, "supervising {} apps", self.units.len());
         self.watch();
         self.all(|| Event::Start);
@@ -115,7 +115,7 @@ impl Driver {
             let wake = self.wake_at();
             tokio::select! {
                 Some(report) = reported.recv() => self.told(report),
-                Some(change) = changed.recv() => self.file(change),
+                some = changes.next() => some.into_iter().for_each(|change| self.file(change)),
                 Some(ask) = asked.recv() => self.asked(ask),
                 wish = signals.next() => self.wish(wish),
                 _ = sampling.tick() => {

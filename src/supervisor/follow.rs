@@ -33,7 +33,7 @@ pub(crate) type From = (PathBuf, u64);
 /// # Errors
 /// The folder cannot be watched, or a file not be read.
 pub(crate) fn follow(folder: &Path, files: &[From], line: impl FnMut(usize, &str) -> bool) -> io::Result<()> {
-    // Full: whoever reports waits; one report is as good as many.
+    // Full: one report is as good as many.
     read_along(folder, files, sync_channel(1), line)
 }
 

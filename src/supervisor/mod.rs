@@ -81,7 +81,6 @@ pub(crate) async fn run(
     let state = Arc::new(StateDir::open(&config.state_dir)?);
     // Full: who has something to tell waits, and what each tells keeps its order.
     let (reports, reported) = mpsc::channel(256);
-    let (changes, changed) = mpsc::channel(256);
     let (questions, asked) = mpsc::channel(16);
     let events = Events::open(&config.state_dir)
         .map_err(|error| Failure::usage(format_args!("cannot write the history: {error}")))?;
@@ -98,8 +97,8 @@ pub(crate) async fn run(
     counter.open().map_err(|error| Failure::usage(format_args!("{error:#}")))?;
     let (keepers, hooks) = (place.keepers.clone(), place.hooks.clone());
     let (path, done) = (counter.path.clone(), counter.done.clone());
-    let outcome = Driver::new(config, place, units, changes, counter, background)?
-        .run(Incoming { signals, reported, changed, asked })
+    let outcome = Driver::new(config, place, units, counter, background)?
+        .run(Incoming { signals, reported, asked })
         .await;
     if state.is_there() {
         let _ = std::fs::remove_file(&path);

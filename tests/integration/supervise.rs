@@ -90,6 +90,22 @@ fn links_that_lead_elsewhere_and_folders_that_come_later_count() {
     restarted(7, "later/deep/moved changed");
 }
 
+/// As while a page is deployed: files change faster than anybody looks at them, and meanwhile are watched anew.
+#[test]
+fn however_much_changes_the_supervisor_goes_on() {
+    let supervisor = Supervisor::prepare("watch = [\"lib\"]\nwatch_delay = \"20ms\"\nmin_uptime = \"100ms\"");
+    let lib = supervisor.path("lib");
+    (0..300).for_each(|n| fs::create_dir_all(lib.join(format!("folder{n}"))).unwrap());
+    let supervisor = supervisor.launch();
+    for n in 0..20_000 {
+        fs::write(lib.join(format!("file{}", n % 1000)), "new").unwrap();
+    }
+    until("what changed to be seen to", || {
+        let app = supervisor.app()?;
+        (app["state"] == "online" && app["restarts"].as_u64()? > 0).then_some(())
+    });
+}
+
 #[test]
 fn a_folder_that_came_just_before_an_order_is_watched() {
     let supervisor = Supervisor::start("watch = [\"public\"]\nwatch_delay = \"1s\"\nmin_uptime = \"100ms\"");
