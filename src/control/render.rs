@@ -125,12 +125,30 @@ fn row(app: &AppStatus) -> [String; 12] {
     ]
 }
 
+/// Why it was started again last, or when it will be, and how often it has failed without a break.
+pub(crate) fn course(app: &AppStatus) -> Option<String> {
+    let reason = app.last_reason.as_deref()?;
+    let most = app.max_restarts;
+    let in_a_row = match app.unstable_restarts {
+        0 | 1 => String::new(),
+        times if times > most => format!(" (failed {times} times in a row, more than max_restarts {most})"),
+        times => format!(" (failed {times} times in a row; crash-looping after {most})"),
+    };
+    Some(match app.next_start_in_s {
+        Some(seconds) => format!("{reason}; starts again in {seconds:.1} s{in_a_row}"),
+        None => format!("last restart: {reason}{in_a_row}"),
+    })
+}
+
 fn notes(page: &mut String, app: &AppStatus) {
-    if let Some(reason) = &app.last_reason {
-        let _ = writeln!(page, "{}: last restart: {reason}", app.name);
+    if let Some(course) = course(app) {
+        let _ = writeln!(page, "{}: {course}", app.name);
     }
     if let Some(reason) = &app.refused {
         let _ = writeln!(page, "{}: the last reload was refused: the new version {reason}", app.name);
+    }
+    if let Some(seconds) = app.on_trial_for_s {
+        let _ = writeln!(page, "{}: the new version is on trial for {seconds:.1} s more", app.name);
     }
     if let Some(trouble) = &app.recovery.trouble {
         let _ = writeln!(page, "{}: recovery is off, the chat goes on: {trouble}", app.name);
@@ -231,6 +249,10 @@ mod tests {
             last_reason: Some("memory 312M over 300M".into()),
             last_reason_class: Some("memory".into()),
             restarts_by_class: [("memory".to_owned(), 3)].into(),
+            unstable_restarts: 0,
+            max_restarts: 16,
+            next_start_in_s: None,
+            on_trial_for_s: None,
             memory_bytes: 12 << 20,
             memory_limit_bytes: Some(300 << 20),
             cpu_percent: 1.25,
@@ -330,6 +352,38 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  -    
             page.contains("chatting: 7 sessions recovered since its start, 2 refused (pruned);"),
             "{page}"
         );
+    }
+
+    #[test]
+    fn one_that_fails_says_why_when_it_is_tried_again_and_how_often_it_has_failed() {
+        let is = |unstable_restarts, next_start_in_s| AppStatus {
+            unstable_restarts,
+            next_start_in_s,
+            last_reason: Some("exited with code 3".into()),
+            ..app("web", Health::Unhealthy)
+        };
+        for (app, says) in [
+            (is(0, None), "last restart: exited with code 3"),
+            (is(1, Some(4.0)), "exited with code 3; starts again in 4.0 s"),
+            (
+                is(6, Some(1.63)),
+                "exited with code 3; starts again in 1.6 s (failed 6 times in a row; crash-looping after 16)",
+            ),
+            (
+                is(2, None),
+                "last restart: exited with code 3 (failed 2 times in a row; crash-looping after 16)",
+            ),
+            (
+                is(17, Some(13.2)),
+                "exited with code 3; starts again in 13.2 s (failed 17 times in a row, more than max_restarts 16)",
+            ),
+        ] {
+            let page = render(&status(vec![app]), false, None);
+            assert!(page.contains(&format!("web: {says}\n")), "{says}\n{page}");
+        }
+        let trial = AppStatus { on_trial_for_s: Some(4.0), ..app("web", Health::Ok) };
+        let page = render(&status(vec![trial]), false, None);
+        assert!(page.contains("web: the new version is on trial for 4.0 s more\n"), "{page}");
     }
 
     #[test]

@@ -187,6 +187,18 @@ pub(crate) struct AppStatus {
     /// How often it was started again, by that kind.
     #[serde(default)]
     pub(crate) restarts_by_class: BTreeMap<String, u64>,
+    /// Lives in a row that were not stable; 0 once it has been up for `min_uptime`.
+    #[serde(default)]
+    pub(crate) unstable_restarts: u32,
+    /// So many of them in a row, and it is `crash-looping` with the next.
+    #[serde(default)]
+    pub(crate) max_restarts: u32,
+    /// Seconds until it is started again; `null`: it does not wait for that.
+    #[serde(default)]
+    pub(crate) next_start_in_s: Option<f64>,
+    /// Seconds until the new version that is at work has proved itself; `null`: none is on trial.
+    #[serde(default)]
+    pub(crate) on_trial_for_s: Option<f64>,
     /// Resident set.
     pub(crate) memory_bytes: u64,
     /// Its ceiling.
@@ -248,7 +260,7 @@ pub(crate) enum Health {
     Degraded,
     /// It is on its way.
     Starting,
-    /// It does not answer, or fails over and over.
+    /// It does not answer, waits to be started again because it failed, or fails over and over.
     Unhealthy,
     /// It does not run, and is not to.
     Stopped,

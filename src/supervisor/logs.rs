@@ -199,7 +199,17 @@ pub(crate) fn tail(path: &Path, count: usize) -> io::Result<Vec<String>> {
     tail_and_end(path, count).map(|(lines, _)| lines)
 }
 
-/// The same, and where the file ended then: what is added since comes after it.
+/// The same without the empty ones: of a stack trace they are the end.
+///
+/// # Errors
+/// As [`tail`].
+pub(crate) fn last_words(path: &Path, count: usize) -> io::Result<Vec<String>> {
+    let mut lines = tail(path, 4 * count)?;
+    lines.retain(|line| line.split_once(" | ").is_none_or(|(_, text)| !text.trim().is_empty()));
+    Ok(lines.split_off(lines.len().saturating_sub(count)))
+}
+
+/// As [`tail`], and where the file ended then: what is added since comes after it.
 ///
 /// # Errors
 /// As [`tail`].

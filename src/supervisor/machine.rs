@@ -82,6 +82,10 @@ pub(super) struct Machine {
     /// How often it failed, whatever came of it, and how it did last, until it is stable again.
     failures: u32,
     failure: Option<Reason>,
+    /// A child has lived for `min_uptime` since it was started from a stop.
+    proved: bool,
+    /// The last one ended well, and is not to come again.
+    finished: bool,
 }
 
 #[derive(Debug)]
@@ -126,6 +130,8 @@ impl Machine {
             reason: None,
             failures: 0,
             failure: None,
+            proved: false,
+            finished: false,
         }
     }
 
@@ -158,6 +164,7 @@ impl Machine {
     fn begin(&mut self, id: Id, which: Which, now: Instant) {
         self.duty = Some(Duty { id, which, since: now, verdict: None });
         self.stable_at = None;
+        self.finished = false;
         self.in_vain = 0;
         self.rests_until = None;
         self.enter(State::Starting, now, Some(self.rules.listen_timeout));
@@ -170,6 +177,8 @@ impl Machine {
 
     fn adopt(&mut self, now: Instant) -> Effects {
         if self.state == State::Stopped {
+            // It is not a start that could fail: whoever left it behind has seen it at work.
+            self.proved = true;
             self.last_id += 1;
             self.begin(self.last_id, Which::Good, now);
         }
@@ -231,6 +240,31 @@ impl Machine {
     /// It has been ready for long enough to count as well.
     pub(super) fn is_stable(&self) -> bool {
         self.state == State::Online && self.stable_at.is_none()
+    }
+
+    /// Unstable lives in a row, and how many of them are still no crash loop.
+    pub(super) fn unstable(&self) -> (u32, u32) {
+        (self.unstable, self.rules.policy.max_restarts)
+    }
+
+    /// When the next child is started, while that is waited for.
+    pub(super) fn next_start(&self) -> Option<Instant> {
+        self.deadline.filter(|_| self.state == State::Backoff)
+    }
+
+    /// When the new version that is on duty will have proved itself.
+    pub(super) fn on_trial_until(&self) -> Option<Instant> {
+        self.stable_at.filter(|_| self.duty.as_ref().is_some_and(|duty| duty.which != Which::Good))
+    }
+
+    /// Whether the good version has been stable, or is only the first there was.
+    pub(super) fn has_proved_itself(&self) -> bool {
+        self.proved
+    }
+
+    /// Whether it did what it was there for, and ended.
+    pub(super) fn has_finished(&self) -> bool {
+        self.state == State::Stopped && self.finished
     }
 
     /// Whether it fails over and over.

@@ -5,6 +5,7 @@ use crate::control::{
     client,
     types::{AppStatus, Health, Status, Supervisor},
 };
+use std::time::Instant;
 
 /// Lines of its log that are shown of an app that fails over and over.
 const LAST_LINES: usize = 5;
@@ -40,6 +41,11 @@ impl Driver {
     }
 }
 
+/// To the tenth of a second.
+fn seconds_until(then: Instant) -> f64 {
+    (then.saturating_duration_since(Instant::now()).as_secs_f64() * 10.0).round() / 10.0
+}
+
 impl Unit {
     /// How it is.
     pub(super) fn status(&self) -> AppStatus {
@@ -49,7 +55,8 @@ impl Unit {
         let probe = child.and_then(|child| child.probed.as_ref());
         let known = probe.and_then(|probe| probe.as_ref().ok());
         let health = self.health();
-        let tail = || logs::tail(&self.log_file, LAST_LINES).unwrap_or_default();
+        let (unstable, max_restarts) = self.machine.unstable();
+        let tail = || logs::last_words(&self.log_file, LAST_LINES).unwrap_or_default();
         AppStatus {
             name: app.name.clone(),
             state: self.machine.word().to_owned(),
@@ -63,6 +70,10 @@ impl Unit {
                 .iter()
                 .map(|(class, n)| (class.as_str().to_owned(), *n))
                 .collect(),
+            unstable_restarts: unstable,
+            max_restarts,
+            next_start_in_s: self.machine.next_start().map(seconds_until),
+            on_trial_for_s: self.machine.on_trial_until().map(seconds_until),
             memory_bytes: child.map_or(0, |child| child.usage.memory),
             memory_limit_bytes: app.max_memory_restart,
             cpu_percent: child.map_or(0.0, |child| (child.usage.cpu * 10.0).round() / 10.0),
@@ -96,6 +107,7 @@ impl Unit {
             },
             State::HandingOver | State::Switching => Health::Ok,
             State::Stopped => Health::Stopped,
+            State::Backoff => Health::Unhealthy,
             _ if self.machine.is_crash_looping() => Health::Unhealthy,
             _ => Health::Starting,
         }

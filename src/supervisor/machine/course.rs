@@ -117,6 +117,7 @@ impl Machine {
         let stable = self.state != State::Starting && self.stable_at.take().is_none();
         self.unstable = if stable { 1 } else { self.unstable.saturating_add(1) };
         let meant = duty.verdict.is_none() && exit.code.is_some_and(|code| self.is_meant(code));
+        self.finished = meant && exit.code == Some(0);
         let over = meant || (duty.verdict.is_none() && !self.rules.autorestart && duty.which == Which::Good);
         let how = duty.verdict.unwrap_or(Reason::new(Class::Crash, exit.how));
         self.reason = Some(how.clone());
@@ -133,7 +134,9 @@ impl Machine {
             Which::New(number) if meant => effects.push(Effect::Kept(number)),
             Which::New(number) => {
                 effects.push(Effect::Refused(number, how.text.clone()));
-                let back = format!("the new version {how}; the last good one is back");
+                let before =
+                    if self.proved { "the last good one is back" } else { "the one before is tried again" };
+                let back = format!("the new version {how}; {before}");
                 self.reason = Some(Reason::new(Class::RolledBack, back));
                 // What ended was not the good version: that one starts with a clean record.
                 self.unstable = 1;
@@ -191,6 +194,7 @@ impl Machine {
         if self.stable_at.take_if(|at| *at <= now).is_some() {
             self.unstable = 0;
             self.failure = None;
+            self.proved = true;
             let proved = self.duty.as_mut().map(|duty| std::mem::replace(&mut duty.which, Which::Good));
             effects.extend(proved.and_then(|which| match which {
                 Which::Good => None,

@@ -123,6 +123,38 @@ fn a_stable_child_that_crashes_is_back_at_once() {
 }
 
 #[test]
+fn what_it_waits_for_is_known() {
+    let mut stage = Stage::new();
+    assert_eq!((stage.machine.next_start(), stage.machine.unstable()), (None, (0, 3)));
+    stage.check(Event::Start, &[duty(1, Good)], "starting").check(exit(1), &[duty(2, Good)], "starting");
+    assert_eq!((stage.machine.next_start(), stage.machine.unstable()), (None, (1, 3)));
+    stage.check(exit(2), &[], "waiting");
+    assert_eq!(stage.machine.next_start(), stage.machine.wake_at());
+    assert_eq!(stage.machine.unstable(), (2, 3));
+    assert!(!stage.machine.has_proved_itself());
+    // A new version is on trial from the moment it is ready, and then is what one can go back to.
+    let mut stage = Stage::trial();
+    assert_eq!(stage.machine.on_trial_until(), stage.machine.wake_at());
+    stage.after(5000).check(Event::Tick, &[Kept(1)], "online");
+    assert_eq!(stage.machine.on_trial_until(), None);
+    assert!(stage.machine.has_proved_itself());
+}
+
+#[test]
+fn who_ends_well_and_may_has_finished() {
+    for (code, autorestart, finished) in [(0, false, true), (1, false, false), (42, true, false)] {
+        let mut stage = Stage::new();
+        stage.machine.set_rules(Rules { autorestart, stop_exit_codes: vec![42], ..rules() });
+        stage.check(Event::Start, &[duty(1, Good)], "starting");
+        let exit = Exit { code: Some(code), how: format!("exited with code {code}") };
+        stage.check(Event::Exited(1, exit), &[], "stopped");
+        assert_eq!(stage.machine.has_finished(), finished, "{code}");
+        stage.check(Event::Start, &[duty(2, Good)], "starting");
+        assert!(!stage.machine.has_finished());
+    }
+}
+
+#[test]
 fn unstable_lives_wait_longer_and_longer_and_it_never_gives_up() {
     let mut stage = Stage::new();
     stage.check(Event::Start, &[duty(1, Good)], "starting").check(exit(1), &[duty(2, Good)], "starting");
