@@ -287,7 +287,7 @@ pub(crate) struct Command {
     pub(crate) argv: Vec<String>,
     /// The folder it runs in.
     pub(crate) cwd: PathBuf,
-    /// It says `READY=1` by sd_notify(3) when it is ready; otherwise it is ready when it runs.
+    /// It says `READY=1` by sd_notify(3) when it is ready; otherwise when it has run for a second.
     pub(crate) wait_ready: bool,
 }
 

@@ -97,7 +97,7 @@ pub(super) fn fate(key: &str, value: &Value, is_chat: bool) -> Option<Fate> {
         "wait_ready" if off || is_chat => Some(Fate::Nothing),
         "wait_ready" => lost(
             "pm2 waits for process.send('ready'), chatctl for READY=1 as sd_notify(3) says it; until the program does \
-             that, it counts as ready when it runs. Under chatctl there is no process.send: guard the call",
+             that, it counts as ready when it has run for a second. Under chatctl there is no process.send: guard the call",
         ),
         "exec_mode" if value.as_text().is_some_and(|mode| mode.starts_with("fork")) => Some(Fate::Nothing),
         "exec_mode" if is_chat => lost("one process serves all cores"),

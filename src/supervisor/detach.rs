@@ -2,12 +2,7 @@
 //!
 //! What it says goes to `<state_dir>/logs/supervisor.log`. It says `READY=1` when every app is ready.
 
-use super::{
-    keeper::Bounds,
-    logs::{self, Rotating},
-    state_dir,
-    unix::Notices,
-};
+use super::{keeper::Bounds, logs::Rotating, state_dir, unix::Notices, words};
 use crate::{
     config::Config,
     error::{Exit, Failure},
@@ -24,7 +19,9 @@ use std::{
 use tokio::process::Command;
 
 /// Lines of its log that are shown when it did not work.
-const SHOWN: usize = 15;
+const SHOWN: usize = 30;
+/// What stands before the reason.
+const SAYS: &str = "chatctl: ";
 
 /// As much of its log is kept as of an app's.
 const BOUNDS: Bounds = Bounds { size: 10 << 20, retain: 3 };
@@ -41,7 +38,7 @@ fn file(state_dir: &Path) -> PathBuf {
 pub(crate) async fn detach(config: &Config) -> Result<u32, Failure> {
     let notify_path = config.state_dir.join(format!("detach-{}.notify", std::process::id()));
     let log = file(&config.state_dir);
-    let begun = std::fs::metadata(&log).map_or(0, |file| file.len());
+    let begun = words::length(&log);
     let started = prepare(config, &notify_path, &log);
     let outcome = match started {
         Ok((mut notify, mut command)) => wait(&mut notify, &mut command, &log, begun).await,
@@ -113,18 +110,20 @@ async fn wait(notify: &mut Notices, command: &mut Command, log: &Path, begun: u6
                 Some(2) => Exit::Usage,
                 _ => Exit::Failed,
             };
-            Err(Failure::new(exit, reason(log, begun)))
+            Err(reason(exit, log, begun))
         }
         _ = notify.next() => Ok(pid),
     }
 }
 
-/// What it wrote last, since it began.
-fn reason(log: &Path, begun: u64) -> String {
-    let new = std::fs::read(log).ok().and_then(|bytes| {
-        let new = bytes.get(usize::try_from(begun).ok()?..)?;
-        Some(String::from_utf8_lossy(new).lines().count())
-    });
-    let lines = logs::tail(log, new.unwrap_or(SHOWN).min(SHOWN)).unwrap_or_default();
-    format!("the supervisor did not come up; its last lines in {}:\n  {}", log.display(), lines.join("\n  "))
+/// Its own reason, which is the last it wrote; else what it wrote last, since it began.
+fn reason(exit: Exit, log: &Path, begun: u64) -> Failure {
+    let mut lines = words::since(log, begun, SHOWN);
+    if let Some(at) = lines.iter().rposition(|line| line.starts_with(SAYS)) {
+        let said = lines.split_off(at).join("\n");
+        return Failure::new(exit, said.trim_start_matches(SAYS));
+    }
+    let last = lines.join("\n  ");
+    let message = format!("the supervisor did not come up; its last lines in {}:\n  {last}", log.display());
+    Failure::new(exit, message)
 }

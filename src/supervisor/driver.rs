@@ -12,6 +12,7 @@ use super::{
     tree,
     unit::Unit,
     upward::{self, Upward, Watchdog},
+    words::FailedStart,
     workplace::{Report, Workplace},
 };
 use crate::{
@@ -64,7 +65,7 @@ pub(super) struct Driver {
     background: bool,
     upward: Upward,
     pub(super) stopping: bool,
-    failure: Option<String>,
+    failure: Option<FailedStart>,
 }
 
 impl Driver {
@@ -100,7 +101,10 @@ impl Driver {
     }
 
     /// Starts every app, and returns when all have stopped.
-    pub(super) async fn run(mut self, incoming: Incoming) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// In the background: which app did not come up.
+    pub(super) async fn run(mut self, incoming: Incoming) -> Result<(), FailedStart> {
         let Incoming { mut signals, mut reported, mut asked } = incoming;
         let changes = self.changes.clone();
         tracing::info!(pid = std::process::id(), config = ?self.config.path, "supervising {} apps", self.units.len());
@@ -128,7 +132,7 @@ impl Driver {
             self.announce();
         }
         tracing::info!("all apps have stopped");
-        self.failure.map_or(Ok(()), |failure| Err(Failure::failed(failure)))
+        self.failure.map_or(Ok(()), Err)
     }
 
     fn all(&mut self, event: impl Fn() -> Event) {
@@ -313,7 +317,7 @@ impl Driver {
         if self.upward.was_ready() || self.stopping {
             return;
         }
-        if self.units.iter().all(|unit| unit.is(State::Online)) {
+        if self.units.iter().all(|unit| unit.is(State::Online) || unit.machine.has_finished()) {
             self.upward.ready();
         } else if self.background
             && let Some(failure) = self.units.iter().find_map(Unit::failed_start)

@@ -40,6 +40,7 @@ mod unix;
 mod upward;
 mod version;
 mod watch;
+mod words;
 mod workplace;
 
 pub(crate) use detach::{OwnLog, detach};
@@ -112,7 +113,7 @@ pub(crate) async fn run(
     state.let_go();
     done.cancel();
     tokio::task::yield_now().await;
-    outcome
+    outcome.map_err(|failed| failed.told())
 }
 
 /// Everything an app needs, made before any is started: all that is wrong is said at once.

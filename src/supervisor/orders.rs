@@ -133,6 +133,9 @@ impl Unit {
                 let pid = self.on_duty().map_or(0, |child| child.pid);
                 Ok(format!("it is online, pid {pid}"))
             }
+            (Action::Start | Action::Restart, State::Stopped) if self.machine.has_finished() => {
+                Ok(format!("it did its work, and {}", self.machine.reason().unwrap_or("ended")))
+            }
             (Action::Start | Action::Restart, State::Stopped) => failed(),
             (Action::Start | Action::Restart, State::Backoff) if another => failed(),
             (Action::Start | Action::Restart, _) if self.machine.restarts() > order.restarts => failed(),

@@ -4,8 +4,7 @@ use super::{
     backoff::Policy,
     cron::Schedule,
     keeper::{Bounds, Held, Place},
-    logs,
-    machine::{Id, Number, Rules, State, Which},
+    machine::{Number, Rules, State, Which},
     sockets::Sockets,
     unit::Unit,
     version::Version,
@@ -94,24 +93,18 @@ impl Unit {
         }
         let happened = self.tell("refused", Some(why.clone()), None);
         self.place.hooks.call(Occasion::ReloadFailed, &happened);
-        self.tried(number, &Err(format!("the new version {why}; the last good one serves")));
-        self.refusal =
-            Some(why).filter(|_| !matches!(self.machine.state(), State::Stopping(None) | State::Stopped));
+        self.tried(number, &Err(format!("the new version {why}{}", self.what_instead())));
+        self.refusal = Some(why);
     }
 
-    /// Of a version that is not known to work, the last line that was written since it was started says more than its
-    /// exit code.
-    pub(super) fn last_words(&self, id: Id) -> Option<String> {
-        let child = self.children.get(&id).filter(|child| child.version.number != self.good.number)?;
-        if self.log_length() <= child.log_began {
-            return None;
+    /// What runs after a new version was refused.
+    fn what_instead(&self) -> &'static str {
+        match self.machine.state() {
+            State::Stopped | State::Stopping(None) => "",
+            State::Online | State::Reloading => "; the last good one serves",
+            _ if self.machine.has_proved_itself() => "; the last good one comes back",
+            _ => "; the one before, which has not proved itself either, is tried again",
         }
-        let line = logs::tail(&self.log_file, 1).ok()?.pop()?;
-        line.split_once(" err | ").map(|(_, words)| words.trim().to_owned())
-    }
-
-    pub(super) fn log_length(&self) -> u64 {
-        std::fs::metadata(&self.log_file).map_or(0, |file| file.len())
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
     state_dir, tree, trial,
     unix::{self, Notice},
     version::Version,
+    words::{self, FailedStart},
     workplace::{Report, Told, Workplace},
 };
 use crate::{
@@ -38,6 +39,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// A stopped app is often started again soon. For so long who connects waits for that; then nobody is to wait in vain.
 const OPEN: Duration = Duration::from_secs(5);
+/// A program that does not say when it is ready counts as ready when it has run for so long: one that cannot work at
+/// all (a missing module, a wrong argument) has ended by then.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Unit {
@@ -50,6 +54,8 @@ pub(super) struct Unit {
     pub(super) new: Option<Arc<Version>>,
     pub(super) children: BTreeMap<Id, Running>,
     pub(super) log_file: PathBuf,
+    /// How long that was when this supervisor began.
+    log_began: u64,
     /// What somebody asked for and waits for.
     pub(super) order: Option<Order>,
     /// Its restarts, by the kind of reason.
@@ -132,6 +138,7 @@ impl Unit {
             good: Arc::new(good),
             new: None,
             children: BTreeMap::new(),
+            log_began: words::length(&log_file),
             log_file,
             order: None,
             restarts_by: BTreeMap::new(),
@@ -202,7 +209,7 @@ impl Unit {
         self.call_hooks(look);
         if self.is(State::Stopped) {
             self.closes.get_or_insert(Instant::now() + OPEN);
-            self.new = None;
+            (self.new, self.refusal) = (None, None);
         }
         self.settle_order();
     }
@@ -232,7 +239,9 @@ impl Unit {
             Ok((child, stream)) => {
                 self.attend(id, child, version.clone(), Some(stream));
                 if version.app.command.as_ref().is_some_and(|command| !command.wait_ready) {
-                    self.report(id, News::Said(Notice::Ready, None));
+                    let app = &version.app;
+                    let after = SETTLED.min(app.min_uptime).min(app.listen_timeout / 2);
+                    self.report(id, News::Said(Notice::Ready, None), after);
                 }
                 if go {
                     self.put_to_work(id);
@@ -240,16 +249,19 @@ impl Unit {
             }
             Err(error) => {
                 let exit = Exit { code: None, how: format!("could not be started: {error:#}") };
-                self.report(id, News::Exited(exit, None));
+                self.report(id, News::Exited(exit, None), Duration::ZERO);
             }
         }
     }
 
-    /// Tells itself of a child, in its turn.
-    fn report(&self, id: Id, news: News) {
+    /// Tells itself of a child, after so long, in its turn.
+    fn report(&self, id: Id, news: News, after: Duration) {
         let report = Report { unit: self.key, child: id, what: Told::News(news) };
         let reports = self.place.reports.clone();
-        tokio::spawn(async move { reports.send(report).await });
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            reports.send(report).await
+        });
     }
 
     /// Listens to a child until its end.
@@ -266,7 +278,7 @@ impl Unit {
             }
         });
         let usage = Usage::default();
-        let log_began = self.log_length();
+        let log_began = words::length(&self.log_file);
         let running = Running {
             pid,
             version,
@@ -305,7 +317,7 @@ impl Unit {
             Ok(from) => from,
             Err(error) => {
                 let why = format!("cannot ask the server that is there on its control socket: {error}");
-                return self.report(id, News::Said(Notice::StandsBy, Some(why)));
+                return self.report(id, News::Said(Notice::StandsBy, Some(why)), Duration::ZERO);
             }
         };
         state_dir::record(&self.place.run, self.name(), &[duty.pid, standby.pid]);
@@ -386,10 +398,15 @@ impl Unit {
         self.machine.state() == state
     }
 
-    /// Why its first start did not succeed, once it is known that it did not.
-    pub(super) fn failed_start(&self) -> Option<String> {
+    /// That its first start did not succeed, once it is known.
+    pub(super) fn failed_start(&self) -> Option<FailedStart> {
         let gone = self.machine.restarts() > 0 || self.is(State::Stopped) || self.is(State::Backoff);
-        gone.then(|| format!("{}: {}", self.name(), self.machine.reason().unwrap_or("stopped")))
+        (gone && !self.machine.has_finished()).then(|| FailedStart {
+            app: self.name().to_owned(),
+            why: self.machine.reason().unwrap_or("stopped").to_owned(),
+            log: self.log_file.clone(),
+            began: self.log_began,
+        })
     }
 }
 

@@ -178,7 +178,8 @@ fn nothing_is_left_of_a_program_that_forks_away_when_the_supervisor_ends() {
 
 #[test]
 fn some_exits_are_meant_and_some_orders_cannot_be_followed() {
-    let supervisor = start(r#"["sh", "-c", "sleep 0.5; exit 42"]"#, "stop_exit_codes = [42]");
+    let supervisor =
+        start(r#"["sh", "-c", "sleep 0.5; exit 42"]"#, "stop_exit_codes = [42]\nmin_uptime = \"100ms\"");
     until("its end", || (supervisor.app()?["state"] == "stopped").then_some(()));
     assert_eq!(supervisor.app().unwrap()["last_reason"], "exited with code 42");
     let toml = "state_dir = \"state\"\n[[app]]\nname = \"chatting\"\ncommand = [\"no such program\"]\n";

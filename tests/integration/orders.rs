@@ -97,3 +97,40 @@ fn two_who_stop_it_wait_for_the_same_end() {
     });
     assert_eq!(order(folder, &["stop"]), (Some(0), "chatting: it is stopped already\n".to_owned()));
 }
+
+#[test]
+fn a_program_that_cannot_work_is_never_called_online_and_status_says_what_it_waits_for() {
+    let script = r#"["sh", "-c", "echo cannot work >&2; exit 3"]"#;
+    let supervisor = program(script, "exp_backoff_restart_delay = \"2s\"\nmax_restarts = 3");
+    let folder = supervisor.dir.path();
+    let app = until("the second failure", || {
+        supervisor.app().filter(|app| app["state"] == "waiting" && app["unstable_restarts"] == 2)
+    });
+    let next = app["next_start_in_s"].as_f64().unwrap();
+    assert!((0.0..=2.0).contains(&next), "{app}");
+    assert_eq!((&app["health"], &app["max_restarts"]), (&"unhealthy".into(), &3.into()), "{app}");
+    let (code, said) = order(folder, &["status"]);
+    assert_eq!(code, Some(1));
+    let about = said.lines().filter(|line| line.starts_with("chatting: ")).collect::<Vec<_>>().join("\n");
+    for part in
+        ["exited with code 3", "; starts again in ", "(failed 2 times in a row; crash-looping after 3)"]
+    {
+        assert!(about.contains(part), "{part} in {said}");
+    }
+    assert!(about.contains("err | cannot work"), "{said}");
+    let (code, said) = order(folder, &["restart"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the one before, which has not proved itself either, is tried again"), "{said}");
+    let (code, said) = order(folder, &["events", "-n", "100"]);
+    assert!(code == Some(0) && !said.contains("online"), "{said}");
+}
+
+#[test]
+fn a_program_that_did_its_work_has_not_failed() {
+    let supervisor = program(r#"["true"]"#, "autorestart = false");
+    until("its end", || (supervisor.app()?["state"] == "stopped").then_some(()));
+    for what in ["start", "restart"] {
+        let (code, said) = order(supervisor.dir.path(), &[what]);
+        assert_eq!((code, said.as_str()), (Some(0), "chatting: it did its work, and exited with code 0\n"));
+    }
+}

@@ -407,6 +407,34 @@ fn who_follows_ends_when_nobody_reads_any_more() {
 }
 
 #[test]
+fn detaching_says_what_failed_and_counts_a_job_that_is_done_as_up() {
+    let supervisor = Supervisor::prepare("");
+    let folder = supervisor.dir.path();
+    let with = |script: &str| {
+        let toml = config(supervisor.port, "");
+        let job = "[[app]]\nname = \"job\"\nautorestart = false\ncommand";
+        fs::write(supervisor.path("chat.toml"), format!("{toml}{job} = [\"sh\", \"-c\", \"{script}\"]\n"))
+            .unwrap();
+        chatctl(folder, &["supervise", "--detach"])
+    };
+    let failed = with("sleep 0.1; echo cannot work >&2; exit 3");
+    assert_eq!(failed.status.code(), Some(1));
+    let said = stderr(&failed);
+    assert!(
+        said.starts_with(
+            "chatctl: job did not come up, and everything was stopped again: exited with code 3"
+        ),
+        "{said}"
+    );
+    assert!(said.contains(" err | cannot work\n  hint: "), "{said}");
+    assert!(!said.contains("INFO"), "{said}");
+    assert!(supervisor.status().is_none());
+    let done = with("exit 0");
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    assert!(chatctl(folder, &["shutdown"]).status.success());
+}
+
+#[test]
 fn detaching_returns_when_ready_or_says_why_not() {
     let supervisor = Supervisor::prepare("");
     let folder = supervisor.dir.path();
