@@ -84,8 +84,14 @@ fn outcome(migrated: &Migrated, args: &Init) -> String {
 fn write(file: &Path, text: &str, replace: bool) -> Result<(), Failure> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // What is said of the file that is written first would only confuse.
-    let cannot =
-        |error: io::Error| Failure::failed(format_args!("cannot write {}: {}", file.display(), error.kind()));
+    let cannot = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::failed(format_args!(
+            "cannot write {}: there is no folder {}",
+            file.display(),
+            folder.display()
+        )),
+        kind => Failure::failed(format_args!("cannot write {}: {kind}", file.display())),
+    };
     let mode = Permissions::from_mode(0o644);
     let mut staged =
         Builder::new().prefix(".chat.toml.").permissions(mode).tempfile_in(folder).map_err(cannot)?;

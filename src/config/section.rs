@@ -18,7 +18,9 @@ impl<'t> File<'t> {
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let span = error.span().or_else(|| place(text, error.message()));
-            file.complain(span, String::new(), error.message().to_owned());
+            let twice = error.message() == "duplicate key";
+            let key = span.clone().filter(|_| twice).and_then(|span| text.get(span));
+            file.complain(span, key.unwrap_or_default().to_owned(), error.message().to_owned());
         }
         (file, table)
     }

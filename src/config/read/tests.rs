@@ -37,6 +37,11 @@ fn what_is_nested_too_deeply_has_a_line_as_well() {
 }
 
 #[test]
+fn what_stands_there_twice_is_named() {
+    check(&format!("{APP}listen = 4000\n"), &["/srv/chat.toml:4: listen: duplicate key"]);
+}
+
+#[test]
 fn the_shipped_file_is_the_default() {
     let config = read(DEFAULT, None, &around()).unwrap();
     let app = &config.apps[0];
