@@ -11,7 +11,8 @@ const HEAD: [&str; 12] = [
 const RIGHT: [bool; 12] = [false, false, true, true, true, true, true, false, false, true, true, false];
 
 /// Columns that a narrow terminal goes without, the first of them first.
-const SPARED: [&str; 5] = ["profile", "rooms", "listen", "cpu", "pid"];
+const SPARED: [&str; 9] =
+    ["profile", "rooms", "listen", "cpu", "pid", "uptime", "memory", "restarts", "clients"];
 /// Between two columns.
 const GAP: usize = 2;
 
@@ -81,10 +82,11 @@ fn hue(health: Health) -> &'static str {
     }
 }
 
-/// Its memory; `-`: it has no process.
+/// Its memory; `-`: it has no process, or none that has been looked at yet.
 pub(crate) fn memory(app: &AppStatus) -> String {
     match (app.pid, app.memory_limit_bytes) {
         (None, _) => "-".to_owned(),
+        _ if app.memory_bytes == 0 => "-".to_owned(),
         (_, Some(limit)) => format!("{} of {}", size(app.memory_bytes), size(limit)),
         (_, None) => size(app.memory_bytes),
     }
@@ -140,6 +142,19 @@ pub(crate) fn course(app: &AppStatus) -> Option<String> {
     })
 }
 
+/// What is the matter with it, in one line; `None`: nothing is.
+pub(crate) fn trouble(app: &AppStatus) -> Option<String> {
+    let fails = app.next_start_in_s.is_some() || app.unstable_restarts > 1;
+    let unhealthy = || app.health_reason.as_ref().map(|reason| format!("not healthy: {reason}"));
+    let recovery = || Some(format!("recovery is off, the chat goes on: {}", app.recovery.trouble.as_ref()?));
+    course(app).filter(|_| fails).or_else(unhealthy).or_else(recovery).or_else(|| trial(app))
+}
+
+/// That its new version has yet to prove itself.
+fn trial(app: &AppStatus) -> Option<String> {
+    Some(format!("the new version is on trial for {:.1} s more", app.on_trial_for_s?))
+}
+
 fn notes(page: &mut String, app: &AppStatus) {
     if let Some(course) = course(app) {
         let _ = writeln!(page, "{}: {course}", app.name);
@@ -147,8 +162,8 @@ fn notes(page: &mut String, app: &AppStatus) {
     if let Some(reason) = &app.refused {
         let _ = writeln!(page, "{}: the last reload was refused: the new version {reason}", app.name);
     }
-    if let Some(seconds) = app.on_trial_for_s {
-        let _ = writeln!(page, "{}: the new version is on trial for {seconds:.1} s more", app.name);
+    if let Some(trial) = trial(app) {
+        let _ = writeln!(page, "{}: {trial}", app.name);
     }
     if let Some(trouble) = &app.recovery.trouble {
         let _ = writeln!(page, "{}: recovery is off, the chat goes on: {trouble}", app.name);
@@ -313,7 +328,9 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  -    
     #[test]
     fn a_narrow_terminal_shows_what_matters_most() {
         let status = status(vec![app("chatting", Health::Ok)]);
-        for (width, spared) in [(200, 0), (109, 0), (108, 1), (99, 2), (80, 3), (10, 5)] {
+        for (width, spared) in
+            [(200, 0), (109, 0), (108, 1), (99, 2), (80, 3), (60, 6), (50, 7), (40, 8), (10, 9)]
+        {
             let spared = &SPARED[..spared];
             let page = render(&status, false, Some(width));
             let head: Vec<&str> = page.lines().next().unwrap().split_whitespace().collect();

@@ -70,6 +70,21 @@ fn it_looks_right_at_every_size() {
 }
 
 #[test]
+fn why_the_one_that_is_looked_at_does_not_work_is_said() {
+    let mut model = model();
+    let mut status = status();
+    let web = &mut status.apps[1];
+    (web.last_reason, web.next_start_in_s) = (Some("exited with code 3".into()), Some(2.5));
+    (web.unstable_restarts, web.max_restarts) = (6, 16);
+    model.sampled(status, &sample(61), Instant::now());
+    let says = "web: exited with code 3; starts again in 2.5 s (failed 6 times in a row";
+    assert!(!screen(&model, 80, 24, false).backend().to_string().contains("starts again"));
+    model.pressed(Key::Down);
+    let shown = screen(&model, 80, 24, false).backend().to_string();
+    assert!(shown.contains(says), "{shown}");
+}
+
+#[test]
 fn no_size_is_too_odd() {
     for (width, height) in [(1, 1), (0, 0), (70, 1), (1, 18), (500, 18), (71, 200)] {
         screen(&model(), width, height, true);

@@ -32,9 +32,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, colour: bool) {
     }
     let apps = model.status.as_ref().map_or(&[][..], |status| &status.apps);
     let rows = u16::try_from(apps.len()).unwrap_or(APPS).clamp(1, APPS);
-    let [head, table, charts, below, foot] = Layout::vertical([
+    let app = apps.get(model.selected);
+    let trouble = app.and_then(render::trouble);
+    let [head, table, why, charts, below, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(rows + 1),
+        Constraint::Length(u16::from(trouble.is_some())),
         Constraint::Length(5),
         Constraint::Min(4),
         Constraint::Length(1),
@@ -43,7 +46,10 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, colour: bool) {
     let paint = Paint(colour);
     frame.render_widget(Paragraph::new(headline(model, paint)), head);
     frame.render_widget(apps_table(model, apps, paint), table);
-    let app = apps.get(model.selected);
+    if let (Some(app), Some(trouble)) = (app, trouble) {
+        let line = Line::styled(format!("{}: {trouble}", app.name), paint.health(app.health));
+        frame.render_widget(Paragraph::new(line), why);
+    }
     if let Some((app, series)) = app.and_then(|app| Some((app, model.series.get(&app.name)?))) {
         draw_charts(frame, charts, app, series, paint);
         let [rooms, log] =
