@@ -141,6 +141,9 @@ pub(crate) struct Apps {
     pub(crate) apps: Vec<String>,
     #[command(flatten)]
     pub(crate) config: ConfigArg,
+    /// For machines: what came of it, as [{app, ok, message}]
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `chatctl keep`.

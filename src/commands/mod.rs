@@ -8,6 +8,7 @@ mod init;
 mod keep;
 mod learn;
 mod log;
+mod progress;
 mod read;
 mod serve;
 mod status;

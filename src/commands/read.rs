@@ -69,9 +69,7 @@ fn shown(happened: &Happened, width: usize) -> String {
         time.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
     });
     let time = local.unwrap_or_else(|_| happened.time.clone());
-    let pid = happened.pid.map_or(String::new(), |pid| format!(" (pid {pid})"));
-    let why = happened.why.as_ref().map_or(String::new(), |why| format!(": {why}"));
-    format!("{time}  {:<width$}  {}{pid}{why}", happened.app, happened.what)
+    format!("{time}  {:<width$}  {happened}", happened.app)
 }
 
 /// The apps of chat.toml; should that be broken, those that have a log.

@@ -1,10 +1,11 @@
 //! Asking over the control API.
 
-use super::types::{Action, Outcome, Stats, Status};
+use super::types::{Action, Happened, Outcome, Stats, Status};
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::{
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::net::UnixStream;
+use tokio_util::task::AbortOnDropHandle;
 
 /// The supervisor's socket, in the state directory.
 pub(crate) const CONTROL: &str = "control.sock";
@@ -74,6 +76,43 @@ pub(crate) async fn act(state_dir: &Path, action: Action, apps: &[String]) -> Re
     serde_json::from_slice(&body).context(FOREIGN)
 }
 
+/// What happens to the apps from now on.
+pub(crate) struct Happenings {
+    body: Incoming,
+    /// Of a line whose end is still to come.
+    begun: Vec<u8>,
+    _connection: AbortOnDropHandle<hyper::Result<()>>,
+}
+
+/// Listens to what happens.
+///
+/// # Errors
+/// Nobody answers, or does not know how to tell.
+pub(crate) async fn listen(state_dir: &Path) -> Result<Happenings> {
+    let (response, connection) = ask(&state_dir.join(CONTROL), Request::get("/events"), Bytes::new()).await?;
+    if !response.status().is_success() {
+        bail!(FOREIGN);
+    }
+    Ok(Happenings { body: response.into_body(), begun: Vec::new(), _connection: connection })
+}
+
+impl Happenings {
+    /// Waits for the next; `None`: there will be no more. Nothing is lost when it is dropped and called again.
+    pub(crate) async fn next(&mut self) -> Option<Happened> {
+        loop {
+            if let Some(end) = self.begun.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.begun.drain(..=end).collect();
+                match serde_json::from_slice(&line) {
+                    Ok(happened) => return Some(happened),
+                    Err(_) => continue,
+                }
+            }
+            let more = self.body.frame().await?.ok()?;
+            self.begun.extend(more.data_ref().filter(|data| self.begun.len() + data.len() <= LONGEST)?);
+        }
+    }
+}
+
 /// Stops every app and the supervisor, and waits until it is gone.
 ///
 /// # Errors
@@ -88,12 +127,21 @@ async fn get<T: DeserializeOwned>(socket: &Path, path: &str, timeout: Duration) 
     serde_json::from_slice(&body).context(FOREIGN)
 }
 
-async fn exchange(socket: &Path, request: http::request::Builder, body: Bytes) -> Result<Bytes> {
+/// Asks; the answer is to be read while the connection is held.
+async fn ask(
+    socket: &Path,
+    request: http::request::Builder,
+    body: Bytes,
+) -> Result<(Response<Incoming>, AbortOnDropHandle<hyper::Result<()>>)> {
     let stream = UnixStream::connect(socket).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let _connection = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
+    let connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let request = request.header("host", "chatctl").body(Full::new(body))?;
-    let response = sender.send_request(request).await?;
+    Ok((sender.send_request(request).await?, connection))
+}
+
+async fn exchange(socket: &Path, request: http::request::Builder, body: Bytes) -> Result<Bytes> {
+    let (response, _connection) = ask(socket, request, body).await?;
     let status = response.status();
     let body = Limited::new(response.into_body(), LONGEST).collect().await;
     let body = body.map_err(|error| anyhow::anyhow!("{error}"))?.to_bytes();

@@ -1,22 +1,24 @@
 //! The supervisor's side: answers `GET /status` with what the driver knows and what the chat servers say right now,
 //! and hands orders (`POST /apps/<action>`, `POST /shutdown`) to the driver, waiting for what comes of them.
+//! `GET /events` goes on as long as it is listened to: what happens, one JSON object a line.
 
 use super::{
     client,
-    types::{Action, AppStatus, Outcome, Status},
+    types::{Action, AppStatus, Happened, Outcome, Status},
 };
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use futures_util::future::join_all;
-use std::{io, os::unix::net::UnixListener, path::PathBuf, time::Duration};
+use futures_util::{future::join_all, stream};
+use std::{convert::Infallible, io, os::unix::net::UnixListener, path::PathBuf, time::Duration};
 use tokio::{
     net::UnixStream,
-    sync::{mpsc, oneshot},
+    sync::{broadcast, mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -40,6 +42,7 @@ pub(crate) enum Ask {
 #[derive(Clone)]
 struct Driver {
     asks: mpsc::Sender<Ask>,
+    happenings: broadcast::Sender<Happened>,
     run: PathBuf,
     /// Ends when the supervisor has nothing more to do.
     done: CancellationToken,
@@ -53,14 +56,16 @@ struct Driver {
 pub(crate) fn start(
     listener: UnixListener,
     asks: mpsc::Sender<Ask>,
+    happenings: broadcast::Sender<Happened>,
     run: PathBuf,
     done: CancellationToken,
 ) -> io::Result<()> {
     let routes = Router::new()
         .route("/status", get(status))
+        .route("/events", get(events))
         .route("/apps/{action}", post(act))
         .route("/shutdown", post(shut_down))
-        .with_state(Driver { asks, run, done });
+        .with_state(Driver { asks, happenings, run, done });
     serve(listener, routes).map(drop)
 }
 
@@ -70,6 +75,26 @@ async fn status(State(driver): State<Driver>) -> Response {
     let Ok(mut status) = status.await else { return ending() };
     join_all(status.apps.iter_mut().map(|app| freshen(app, driver.run.clone()))).await;
     Json(status).into_response()
+}
+
+/// Who has this answer's head hears of everything that happens from then on.
+async fn events(State(driver): State<Driver>) -> Response {
+    let listening = (driver.happenings.subscribe(), driver.done);
+    let lines = stream::unfold(listening, async |(mut happenings, done)| {
+        loop {
+            let happened = tokio::select! {
+                happened = happenings.recv() => happened,
+                () = done.cancelled() => return None,
+            };
+            match happened.map(|happened| serde_json::to_string(&happened)) {
+                Ok(Ok(line)) => return Some((Ok::<_, Infallible>(line + "\n"), (happenings, done))),
+                // It reads too slowly, and goes on with what is new.
+                Ok(Err(_)) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    });
+    ([("content-type", "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
 async fn act(

@@ -353,6 +353,15 @@ impl Happened {
     }
 }
 
+/// As people read it, without time and app.
+impl std::fmt::Display for Happened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)?;
+        self.pid.iter().try_for_each(|pid| write!(f, " (pid {pid})"))?;
+        self.why.iter().try_for_each(|why| write!(f, ": {why}"))
+    }
+}
+
 /// Bytes for people, 1024-based as in chat.toml: `312M`, `9.5M`.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];

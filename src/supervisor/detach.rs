@@ -11,15 +11,18 @@ use anyhow::Context;
 use rustix::stdio::dup2_stderr;
 use std::{
     fs::OpenOptions,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process::Stdio,
+    time::Duration,
 };
 use tokio::process::Command;
 
 /// Lines of its log that are shown when it did not work.
 const SHOWN: usize = 30;
+/// What takes longer is told how far it is.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// What stands before the reason.
 const SAYS: &str = "chatctl: ";
 
@@ -104,15 +107,31 @@ async fn wait(notify: &mut Notices, command: &mut Command, log: &Path, begun: u6
     let mut child =
         child.map_err(|error| Failure::failed(format_args!("cannot start the supervisor: {error}")))?;
     let pid = child.id().unwrap_or(0);
-    tokio::select! {
-        status = child.wait() => {
-            let exit = match status.ok().and_then(|status| status.code()) {
-                Some(2) => Exit::Usage,
-                _ => Exit::Failed,
-            };
-            Err(reason(exit, log, begun))
+    let patience = tokio::time::sleep(PATIENCE);
+    tokio::pin!(patience);
+    loop {
+        tokio::select! {
+            status = child.wait() => {
+                let exit = match status.ok().and_then(|status| status.code()) {
+                    Some(2) => Exit::Usage,
+                    _ => Exit::Failed,
+                };
+                return Err(reason(exit, log, begun));
+            }
+            notice = notify.hear() => match notice {
+                Some(_) => return Ok(pid),
+                None if patience.is_elapsed() => say(notify.said()),
+                None => {}
+            },
+            () = &mut patience, if !patience.is_elapsed() => say(notify.said()),
         }
-        _ = notify.next() => Ok(pid),
+    }
+}
+
+/// Tells who waits at a terminal how far it is.
+fn say(status: Option<String>) {
+    if let Some(status) = status.filter(|_| io::stderr().is_terminal()) {
+        let _ = writeln!(io::stderr(), "chatctl: {status}");
     }
 }
 

@@ -82,8 +82,8 @@ pub(super) struct Machine {
     /// How often it failed, whatever came of it, and how it did last, until it is stable again.
     failures: u32,
     failure: Option<Reason>,
-    /// A child has lived for `min_uptime` since it was started from a stop.
-    proved: bool,
+    /// The good version was ready when it ran last, and did not fail soon after.
+    works: bool,
     /// The last one ended well, and is not to come again.
     finished: bool,
 }
@@ -130,7 +130,7 @@ impl Machine {
             reason: None,
             failures: 0,
             failure: None,
-            proved: false,
+            works: false,
             finished: false,
         }
     }
@@ -177,8 +177,6 @@ impl Machine {
 
     fn adopt(&mut self, now: Instant) -> Effects {
         if self.state == State::Stopped {
-            // It is not a start that could fail: whoever left it behind has seen it at work.
-            self.proved = true;
             self.last_id += 1;
             self.begin(self.last_id, Which::Good, now);
         }
@@ -257,9 +255,9 @@ impl Machine {
         self.stable_at.filter(|_| self.duty.as_ref().is_some_and(|duty| duty.which != Which::Good))
     }
 
-    /// Whether the good version has been stable, or is only the first there was.
-    pub(super) fn has_proved_itself(&self) -> bool {
-        self.proved
+    /// Whether the good version worked when it ran last, or is good only as there was none before.
+    pub(super) fn works(&self) -> bool {
+        self.works
     }
 
     /// Whether it did what it was there for, and ended.

@@ -48,7 +48,7 @@ pub(crate) use memory::of_the_machine as memory_of_the_machine;
 
 use crate::{
     config::Config,
-    control::{self, client::CONTROL, server::Ask},
+    control::{self, client::CONTROL, server::Ask, types::Happened},
     error::Failure,
 };
 use anyhow::Context;
@@ -58,7 +58,7 @@ use signals::Signals;
 use sockets::Doors;
 use state_dir::StateDir;
 use std::{net::TcpListener, path::PathBuf, sync::Arc};
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 use unit::Unit;
 use workplace::Workplace;
@@ -94,7 +94,9 @@ pub(crate) async fn run(
     }
     place.doors.say_what_nobody_takes(&config);
     let done = CancellationToken::new();
-    let counter = Counter { path: config.state_dir.join(CONTROL), run: state.run(), questions, done };
+    let happenings = place.events.listeners();
+    let counter =
+        Counter { path: config.state_dir.join(CONTROL), run: state.run(), questions, happenings, done };
     counter.open().map_err(|error| Failure::usage(format_args!("{error:#}")))?;
     let (keepers, hooks) = (place.keepers.clone(), place.hooks.clone());
     let (path, done) = (counter.path.clone(), counter.done.clone());
@@ -139,6 +141,7 @@ struct Counter {
     path: PathBuf,
     run: PathBuf,
     questions: mpsc::Sender<Ask>,
+    happenings: broadcast::Sender<Happened>,
     /// Cancelled when there is nothing more to ask.
     done: CancellationToken,
 }
@@ -147,7 +150,9 @@ impl Counter {
     /// Opens it, for its owner alone.
     fn open(&self) -> anyhow::Result<()> {
         let listener = unix::listener(&self.path)?;
-        let (questions, run, done) = (self.questions.clone(), self.run.clone(), self.done.clone());
-        control::server::start(listener, questions, run, done).context("cannot serve the control API")
+        let (questions, happenings) = (self.questions.clone(), self.happenings.clone());
+        let (run, done) = (self.run.clone(), self.done.clone());
+        control::server::start(listener, questions, happenings, run, done)
+            .context("cannot serve the control API")
     }
 }

@@ -102,8 +102,8 @@ impl Unit {
         match self.machine.state() {
             State::Stopped | State::Stopping(None) => "",
             State::Online | State::Reloading => "; the last good one serves",
-            _ if self.machine.has_proved_itself() => "; the last good one comes back",
-            _ => "; the one before, which has not proved itself either, is tried again",
+            _ if self.machine.works() => "; the last good one comes back",
+            _ => "; the one before, which did not work either, is tried again",
         }
     }
 }

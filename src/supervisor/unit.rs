@@ -182,9 +182,12 @@ impl Unit {
     /// Lets an event happen to it.
     pub(super) fn step(&mut self, event: Event) {
         let (before, restarts) = (self.machine.word(), self.machine.restarts());
-        let look = Look::at(&self.machine);
+        let (look, in_time) = (Look::at(&self.machine), event != Event::Tick);
         tracing::debug!(app = self.name(), ?event);
         for effect in self.machine.step(event, Instant::now(), chance()) {
+            if !in_time && matches!(effect, Effect::Kill(_)) {
+                self.tell_of_outstaying();
+            }
             self.perform(effect);
         }
         let after = self.machine.word();
@@ -204,7 +207,7 @@ impl Unit {
                 _ => self.machine.cause().cloned(),
             };
             let (why, class) = why.map_or((None, None), |why| (Some(why.text), Some(why.class)));
-            self.tell(after, why, class);
+            self.tell(after, why.or_else(|| self.trial()), class);
         }
         self.call_hooks(look);
         if self.is(State::Stopped) {
@@ -212,6 +215,20 @@ impl Unit {
             (self.new, self.refusal) = (None, None);
         }
         self.settle_order();
+    }
+
+    /// That the version at work has yet to prove itself, where that is so.
+    fn trial(&self) -> Option<String> {
+        let left = self.machine.on_trial_until()?.saturating_duration_since(Instant::now());
+        Some(format!("on trial for {:.1} s", left.as_secs_f64()))
+    }
+
+    /// Who was told to go and is still there is killed, and should have been able to go.
+    fn tell_of_outstaying(&self) {
+        if matches!(self.machine.state(), State::Switching | State::Stopping(_)) {
+            let why = format!("did not end within {:?} of SIGTERM", self.app().kill_timeout);
+            self.tell("killed", Some(why), None);
+        }
     }
 
     fn perform(&mut self, effect: Effect) {
@@ -348,7 +365,9 @@ impl Unit {
                 self.step(Event::Released(id));
             }
             Told::News(News::Exited(mut exit, status)) => {
-                if let Some(words) = status.or_else(|| self.last_words(id)) {
+                // Who is killed has said nothing of it.
+                let words = || exit.code.filter(|code| *code != 0).and_then(|_| self.last_words(id));
+                if let Some(words) = status.or_else(words) {
                     exit.how = format!("{} ({words})", exit.how);
                 }
                 let pid = self.children.get(&id).map(|child| child.pid);

@@ -79,13 +79,24 @@ impl Notices {
     /// Waits for the next one, with what was said of the state since the one before (`STATUS=`). Nothing is lost when it
     /// is dropped and called again.
     pub(super) async fn next(&mut self) -> (Notice, Option<String>) {
-        let mut message = [0; LONGEST];
         loop {
-            let len = self.socket.recv(&mut message).await.unwrap_or(0);
-            if let Some(notice) = self.read(&message[..len]) {
+            if let Some(notice) = self.hear().await {
                 return (notice, self.status.take());
             }
         }
+    }
+
+    /// Waits for the next thing that is said, which may be of its state only. Nothing is lost when it is dropped and called
+    /// again.
+    pub(super) async fn hear(&mut self) -> Option<Notice> {
+        let mut message = [0; LONGEST];
+        let len = self.socket.recv(&mut message).await.unwrap_or(0);
+        self.read(&message[..len])
+    }
+
+    /// What it said of its state (`STATUS=`) since that was asked for last, as far as it has been heard.
+    pub(super) fn said(&mut self) -> Option<String> {
+        self.status.take()
     }
 
     /// What the process said last of its state (`STATUS=`), after all that it said.

@@ -18,7 +18,7 @@ use std::{
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// Runs the first chat server of this chat.toml, as `chatctl serve` does, for ever.
@@ -41,7 +41,7 @@ pub fn supervisor(listener: UnixListener) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let ((asks, mut asked), done) = (mpsc::channel(16), CancellationToken::new());
-        control::server::start(listener, asks, PathBuf::new(), done.clone())?;
+        control::server::start(listener, asks, broadcast::Sender::new(1), PathBuf::new(), done.clone())?;
         while let Some(ask) = asked.recv().await {
             match ask {
                 Ask::Status(reply) => drop(reply.send(status())),

@@ -4,15 +4,27 @@ use crate::program::{Supervisor, chatctl, free_port, signal, stderr, until};
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
     process::{Command, Stdio},
 };
 
 /// A supervisor of one program; waits until it is online.
 fn start(command: &str, keys: &str) -> Supervisor {
+    prepare(command, keys).launch()
+}
+
+/// A supervisor of one that may have ended before it counts as ready.
+fn begin(command: &str, keys: &str) -> Supervisor {
+    let mut supervisor = prepare(command, keys);
+    supervisor.begin(Path::new(env!("CARGO_BIN_EXE_chatctl")));
+    supervisor
+}
+
+fn prepare(command: &str, keys: &str) -> Supervisor {
     let supervisor = Supervisor::prepare("");
     let toml = format!("state_dir = \"state\"\n[[app]]\nname = \"chatting\"\ncommand = {command}\n{keys}\n");
     fs::write(supervisor.path("chat.toml"), toml).unwrap();
-    supervisor.launch()
+    supervisor
 }
 
 fn log(supervisor: &Supervisor) -> String {
@@ -178,8 +190,7 @@ fn nothing_is_left_of_a_program_that_forks_away_when_the_supervisor_ends() {
 
 #[test]
 fn some_exits_are_meant_and_some_orders_cannot_be_followed() {
-    let supervisor =
-        start(r#"["sh", "-c", "sleep 0.5; exit 42"]"#, "stop_exit_codes = [42]\nmin_uptime = \"100ms\"");
+    let supervisor = begin(r#"["sh", "-c", "sleep 0.5; exit 42"]"#, "stop_exit_codes = [42]");
     until("its end", || (supervisor.app()?["state"] == "stopped").then_some(()));
     assert_eq!(supervisor.app().unwrap()["last_reason"], "exited with code 42");
     let toml = "state_dir = \"state\"\n[[app]]\nname = \"chatting\"\ncommand = [\"no such program\"]\n";
@@ -200,7 +211,7 @@ fn a_flood_of_lines_is_kept_whole_to_the_last_before_an_abort() {
     let flood = format!(
         "i=0; seq 1 {LINES} | sed 's/^/line /'; seq 1 {LINES} | sed 's/^/error /' >&2; kill -ABRT $$"
     );
-    let supervisor = start(
+    let supervisor = begin(
         &format!("[\"sh\", \"-c\", {flood:?}]"),
         "autorestart = false\nlog_max_size = \"100M\"\nlisten_timeout = \"60s\"",
     );

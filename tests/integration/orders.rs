@@ -1,6 +1,9 @@
 //! Orders: each waits for its effect, says what it did, and has a right exit code.
 
-use crate::program::{Supervisor, chatctl, stderr, until};
+use crate::{
+    program::{Supervisor, chatctl, stderr, until},
+    top::Tmux,
+};
 use std::{fs, path::Path};
 
 /// The exit code of an order, and what it said.
@@ -120,7 +123,7 @@ fn a_program_that_cannot_work_is_never_called_online_and_status_says_what_it_wai
     assert!(about.contains("err | cannot work"), "{said}");
     let (code, said) = order(folder, &["restart"]);
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("the one before, which has not proved itself either, is tried again"), "{said}");
+    assert!(said.contains("the one before, which did not work either, is tried again"), "{said}");
     let (code, said) = order(folder, &["events", "-n", "100"]);
     assert!(code == Some(0) && !said.contains("online"), "{said}");
 }
@@ -133,4 +136,50 @@ fn a_program_that_did_its_work_has_not_failed() {
         let (code, said) = order(supervisor.dir.path(), &[what]);
         assert_eq!((code, said.as_str()), (Some(0), "chatting: it did its work, and exited with code 0\n"));
     }
+}
+
+#[test]
+fn who_waits_at_a_terminal_is_told_how_far_it_is_and_a_pipe_gets_the_outcome_alone() {
+    let supervisor = Supervisor::start("min_uptime = \"2s\"");
+    let folder = supervisor.dir.path();
+    let in_force = "chatting: the new version is in force\n";
+    assert_eq!(order(folder, &["reload"]), (Some(0), in_force.to_owned()));
+    let (code, json) = order(folder, &["reload", "--json"]);
+    let outcome =
+        serde_json::json!([{ "app": "chatting", "ok": true, "message": "the new version is in force" }]);
+    assert_eq!((code, serde_json::from_str::<serde_json::Value>(&json).unwrap()), (Some(0), outcome));
+    let (code, json) = order(folder, &["stop", "nobody", "--json"]);
+    assert_eq!(
+        (code, &serde_json::from_str::<serde_json::Value>(&json).unwrap()[0]["ok"]),
+        (Some(1), &false.into())
+    );
+    let Some(tmux) = Tmux::start(&supervisor) else { return };
+    tmux.keys(&[&format!("clear; {} reload", env!("CARGO_BIN_EXE_chatctl")), "Enter"]);
+    let screen = tmux.shows(": on trial for 2.0 s");
+    assert!(!screen.contains("in force"), "{screen}");
+    let child = supervisor.app().unwrap();
+    assert!(child["on_trial_for_s"].as_f64().is_some_and(|left| left <= 2.0), "{child}");
+    let screen = tmux.shows(in_force.trim());
+    for part in [
+        " s  chatting  reloading (pid ",
+        "0 connections handed over",
+        &format!("online (pid {})", child["pid"]),
+    ] {
+        assert!(screen.contains(part), "{part} in {screen}");
+    }
+    assert!(!screen.contains("asked to") && !screen.contains("kept"), "{screen}");
+    assert_eq!(supervisor.app().unwrap()["on_trial_for_s"], serde_json::Value::Null);
+}
+
+#[test]
+fn who_has_to_be_killed_is_said_to_have_been() {
+    let script = r#"["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"]"#;
+    let supervisor = program(script, "kill_timeout = \"300ms\"");
+    let folder = supervisor.dir.path();
+    until("it to be deaf", || {
+        fs::read_to_string(supervisor.path("state/logs/chatting.log")).ok()?.contains("deaf").then_some(())
+    });
+    assert_eq!(order(folder, &["stop"]).0, Some(0));
+    let (_, said) = order(folder, &["events", "-n", "100"]);
+    assert!(said.contains(": did not end within 300ms of SIGTERM"), "{said}");
 }

@@ -7,11 +7,11 @@ use std::{
 };
 
 /// A terminal of its own, with a shell in it.
-struct Tmux(String);
+pub(crate) struct Tmux(String);
 
 impl Tmux {
     /// `None`: there is no tmux here.
-    fn start(supervisor: &Supervisor) -> Option<Self> {
+    pub(crate) fn start(supervisor: &Supervisor) -> Option<Self> {
         let tmux = Self(format!("chatctl-{}-{}", std::process::id(), supervisor.port));
         let folder = supervisor.dir.path().to_str().unwrap();
         let begun = tmux.run(&["new-session", "-d", "-x", "80", "-y", "24", "-c", folder, "sh"]);
@@ -28,7 +28,7 @@ impl Tmux {
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    fn keys(&self, keys: &[&str]) {
+    pub(crate) fn keys(&self, keys: &[&str]) {
         self.run(&[&["send-keys"], keys].concat()).unwrap();
     }
 
@@ -37,7 +37,7 @@ impl Tmux {
     }
 
     /// Waits until the screen says this, and gives it.
-    fn shows(&self, text: &str) -> String {
+    pub(crate) fn shows(&self, text: &str) -> String {
         until(&format!("{text} on the screen"), || Some(self.screen()).filter(|screen| screen.contains(text)))
     }
 

@@ -28,6 +28,7 @@ impl Machine {
         if self.state != State::Starting || self.duty.as_ref().is_none_or(|duty| duty.id != id) {
             return Vec::new();
         }
+        self.works |= self.duty.as_ref().is_some_and(|duty| duty.which == Which::Good);
         self.enter(State::Online, now, None);
         self.stable_at = Some(now + self.rules.min_uptime);
         match self.pending.take() {
@@ -115,6 +116,7 @@ impl Machine {
 
     fn crashed(&mut self, duty: Duty, exit: Exit, now: Instant, chance: f64) -> Effects {
         let stable = self.state != State::Starting && self.stable_at.take().is_none();
+        self.works &= stable || duty.which != Which::Good;
         self.unstable = if stable { 1 } else { self.unstable.saturating_add(1) };
         let meant = duty.verdict.is_none() && exit.code.is_some_and(|code| self.is_meant(code));
         self.finished = meant && exit.code == Some(0);
@@ -135,7 +137,7 @@ impl Machine {
             Which::New(number) => {
                 effects.push(Effect::Refused(number, how.text.clone()));
                 let before =
-                    if self.proved { "the last good one is back" } else { "the one before is tried again" };
+                    if self.works { "the last good one is back" } else { "the one before is tried again" };
                 let back = format!("the new version {how}; {before}");
                 self.reason = Some(Reason::new(Class::RolledBack, back));
                 // What ended was not the good version: that one starts with a clean record.
@@ -194,7 +196,7 @@ impl Machine {
         if self.stable_at.take_if(|at| *at <= now).is_some() {
             self.unstable = 0;
             self.failure = None;
-            self.proved = true;
+            self.works = true;
             let proved = self.duty.as_mut().map(|duty| std::mem::replace(&mut duty.which, Which::Good));
             effects.extend(proved.and_then(|which| match which {
                 Which::Good => None,

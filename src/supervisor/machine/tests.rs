@@ -131,13 +131,31 @@ fn what_it_waits_for_is_known() {
     stage.check(exit(2), &[], "waiting");
     assert_eq!(stage.machine.next_start(), stage.machine.wake_at());
     assert_eq!(stage.machine.unstable(), (2, 3));
-    assert!(!stage.machine.has_proved_itself());
     // A new version is on trial from the moment it is ready, and then is what one can go back to.
     let mut stage = Stage::trial();
     assert_eq!(stage.machine.on_trial_until(), stage.machine.wake_at());
     stage.after(5000).check(Event::Tick, &[Kept(1)], "online");
     assert_eq!(stage.machine.on_trial_until(), None);
-    assert!(stage.machine.has_proved_itself());
+}
+
+#[test]
+fn the_good_version_works_while_it_does() {
+    let mut stage = Stage::new();
+    stage.check(Event::Start, &[duty(1, Good)], "starting");
+    assert!(!stage.machine.works());
+    stage.check(Event::Ready(1), &[], "online");
+    assert!(stage.machine.works());
+    stage.check(exit(1), &[duty(2, Good)], "starting");
+    assert!(!stage.machine.works());
+    let back = "the new version exited with code 1; the one before is tried again";
+    stage.check(Event::Restart("asked".into(), NEW), &[Terminate(2)], "restarting");
+    stage.check(exit(2), &[duty(3, NEW)], "starting");
+    stage.check(exit(3), &[refused("exited with code 1"), duty(4, Good)], "starting");
+    assert_eq!(stage.reason(), back);
+    // Whoever is ready for long enough has been good, and a crash much later changes nothing of that.
+    let mut stage = Stage::trial();
+    stage.after(5000).check(Event::Tick, &[Kept(1)], "online").check(exit(2), &[duty(3, Good)], "starting");
+    assert!(stage.machine.works());
 }
 
 #[test]

@@ -9,7 +9,7 @@ impl Machine {
         }
         // What was before it was stopped is not held against it.
         self.unstable = 0;
-        self.proved = false;
+        self.works = false;
         self.put_on_duty(Which::Good, now)
     }
 
