@@ -6,17 +6,17 @@
 //! ```
 //!
 //! A connection that brings no request in time is given up, whatever else it does. While this server hands over, one
-//! waits in the [`parking`] before its first request, and between two; and what is answered then is the last answer on
-//! its connection, and says so.
+//! waits in the [`parking`] before its first request, and between two, with TLS or without; and what is answered then is the
+//! last answer on its connection, and says so.
 //!
 //! [`visit`]: super::visit
 //! [`parking`]: super::parking
 
 use super::{
     doors::{Doors, Full, Pass},
-    parking::Parking,
+    parking::{Newcomer, Parking},
     source::Proxies,
-    tls::Tls,
+    tls::{self, Tls},
     transport::Transport,
     visit::{Served, Visit},
 };
@@ -28,7 +28,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 /// Pause when the process is out of descriptors, so that it does not spin until some are free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -55,8 +55,8 @@ pub(super) struct Open {
 pub(super) struct Closed {
     entrance: Arc<Entrance>,
     listener: Option<TcpListener>,
-    /// Newcomers that nobody has served.
-    pub(super) parked: Vec<TcpStream>,
+    /// Those that nobody has served.
+    pub(super) parked: Vec<Newcomer>,
 }
 
 impl Open {
@@ -71,12 +71,18 @@ impl Open {
         self.parking.open();
     }
 
+    /// Nobody who is here needs a new connection any more.
+    pub(super) fn park_all(&self) {
+        self.parking.take_all();
+    }
+
     /// Serves these as if they had come just now. Who has hung up is not: a session would be opened for nobody.
-    pub(super) fn serve(&self, streams: Vec<TcpStream>) {
-        for stream in streams.into_iter().filter(|stream| !has_hung_up(stream)) {
-            if let Ok(peer) = stream.peer_addr() {
+    pub(super) fn serve(&self, newcomers: Vec<Newcomer>) {
+        for newcomer in newcomers.into_iter().filter(|newcomer| !has_hung_up(&newcomer.stream)) {
+            if let Ok(peer) = newcomer.stream.peer_addr() {
                 let (entrance, parking) = (self.entrance.clone(), self.parking.clone());
-                tokio::spawn(serve(entrance, parking, stream, peer.ip().to_canonical()));
+                let coming = parking.token();
+                tokio::spawn(serve(entrance, parking, newcomer, peer.ip().to_canonical(), coming));
             }
         }
     }
@@ -122,9 +128,8 @@ async fn accept(
                     } else {
                         Some(stream)
                     };
-                    drop(token);
                     if let Some(stream) = stream {
-                        serve(entrance, parking, stream, peer).await;
+                        serve(entrance, parking, Newcomer { stream, tls: None }, peer, token).await;
                     }
                 });
             }
@@ -143,8 +148,15 @@ fn has_hung_up(stream: &TcpStream) -> bool {
         && asked[0].revents().intersects(gone)
 }
 
-async fn serve(entrance: Arc<Entrance>, parking: Arc<Parking>, stream: TcpStream, peer: IpAddr) {
-    if let Err(error) = entrance.serve(stream, peer, &parking).await {
+/// `coming`: it may still be somebody who waits.
+async fn serve(
+    entrance: Arc<Entrance>,
+    parking: Arc<Parking>,
+    newcomer: Newcomer,
+    peer: IpAddr,
+    coming: TaskTrackerToken,
+) {
+    if let Err(error) = entrance.serve(newcomer, peer, &parking, coming).await {
         tracing::debug!(%error, %peer, "a connection ended early");
     }
 }
@@ -159,26 +171,41 @@ impl Entrance {
         Ok(Open::at(TcpListener::from_std(listener)?, Arc::new(self)))
     }
 
-    /// Whether connections are to wait for the next server: what is under TLS does not say what it is for.
+    /// Whether connections are to wait for the next server as they come: what is under TLS does not say what it is for.
     fn may_wait(&self, parking: &Parking) -> bool {
         parking.is_open() && self.tls.is_none()
     }
 
-    async fn serve(&self, stream: TcpStream, peer: IpAddr, parking: &Arc<Parking>) -> io::Result<()> {
+    async fn serve(
+        &self,
+        newcomer: Newcomer,
+        peer: IpAddr,
+        parking: &Arc<Parking>,
+        coming: TaskTrackerToken,
+    ) -> io::Result<()> {
         let pass = match self.doors.connect(peer, self.proxies.trusts(peer)) {
             Ok(pass) => pass,
-            Err(full) => return turn_away(&stream, full),
+            Err(full) => return turn_away(&newcomer.stream, full),
         };
         // Small packets go out at once.
-        let _ = stream.set_nodelay(true);
-        let opened = tokio::time::timeout(self.handshake_timeout, self.open(stream, peer, pass)).await;
+        let _ = newcomer.stream.set_nodelay(true);
+        let opened = self.open(newcomer, peer, pass, parking);
+        let opened = tokio::select! {
+            opened = tokio::time::timeout(self.handshake_timeout, opened) => opened,
+            () = parking.closing(), if self.tls.is_some() => return Ok(()),
+        };
         let Ok(opened) = opened else {
             self.doors.turn_away(RefusedBy::HandshakeTimeout);
             return Ok(());
         };
-        let (mut transport, client) = opened?;
+        let Some((mut transport, client)) = opened? else { return Ok(()) };
         // Whom a PROXY header has named the next server would not hear.
-        let parks = transport.is_plain() && client == peer;
+        let mut parks = transport.can_move() && client == peer;
+        if parks && parking.is_open() {
+            let Some(looked) = self.look_again(transport, peer, parking).await else { return Ok(()) };
+            (transport, parks) = (looked, false);
+        }
+        drop(coming);
         let visit = Visit::new(&self.app, &self.proxies, client, self.handshake_timeout, parking);
         loop {
             let between = match visit.serve(transport, parks).await {
@@ -191,21 +218,45 @@ impl Entrance {
                     return served.map_err(io::Error::other);
                 }
             };
-            let Some((stream, pass)) = between.into_plain() else { return Ok(()) };
             let _looking = parking.token();
-            let Some(stream) = parking.look(stream, peer, true, &self.proxies).await else { return Ok(()) };
-            transport = Transport::plain(stream, self.stall_timeout, pass);
+            let Some(looked) = self.look_again(between, peer, parking).await else { return Ok(()) };
+            (transport, parks) = (looked, false);
         }
     }
 
-    /// All that comes before the first request.
-    async fn open(&self, mut stream: TcpStream, peer: IpAddr, pass: Pass) -> io::Result<(Transport, IpAddr)> {
-        let peer = self.proxies.peer(&mut stream, peer).await?;
+    /// Looks at what a connection between two requests is for next: gives it back if it is to be served here.
+    async fn look_again(&self, between: Transport, peer: IpAddr, parking: &Parking) -> Option<Transport> {
+        if !between.is_plain() {
+            return parking.look_within(between).await;
+        }
+        let (stream, _, pass) = between.into_parts()?;
+        let stream = parking.look(stream, peer, true, &self.proxies).await?;
+        Some(Transport::plain(stream, self.stall_timeout, pass))
+    }
+
+    /// All that comes before the first request; `None`: it waits for the next server.
+    async fn open(
+        &self,
+        newcomer: Newcomer,
+        peer: IpAddr,
+        pass: Pass,
+        parking: &Parking,
+    ) -> io::Result<Option<(Transport, IpAddr)>> {
+        let Newcomer { mut stream, tls: begun } = newcomer;
+        if let Some(begun) = begun {
+            let stream = tls::Stream::onward(stream, begun)?;
+            return Ok(Some((Transport::tls(stream, self.stall_timeout, pass), peer)));
+        }
+        let client = self.proxies.peer(&mut stream, peer).await?;
         let Some(tls) = &self.tls else {
-            return Ok((Transport::plain(stream, self.stall_timeout, pass), peer));
+            return Ok(Some((Transport::plain(stream, self.stall_timeout, pass), client)));
         };
-        let stream = tls.acceptor().accept(stream).await?;
-        Ok((Transport::tls(stream, self.stall_timeout, pass), peer))
+        if client == peer {
+            let Some(here) = parking.await_hello(stream).await else { return Ok(None) };
+            stream = here;
+        }
+        let stream = tls.accept(stream).await?;
+        Ok(Some((Transport::tls(stream, self.stall_timeout, pass), client)))
     }
 }
 

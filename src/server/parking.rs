@@ -4,8 +4,12 @@
 //! Whether a connection was accepted just now or has been here for hours: between two requests it is nobody's, and waits
 //! here. What its next request is for is seen by the line that waits in it, which is looked at and not taken. Those that
 //! say nothing until the end go to the next server as well, and are never closed at the moment they are used.
+//!
+//! What is under TLS says what it is for only when hands have been shaken and its first line was read. It waits with its
+//! keys, and with that line. Towards the end, when nobody who is here needs a new connection any more, it is left as it
+//! came: with its first byte in the kernel.
 
-use super::{link::lock, source::Proxies};
+use super::{link::lock, source::Proxies, tls, transport::Transport};
 use std::{io, net::IpAddr, sync::Mutex, time::Duration};
 use tokio::{net::TcpStream, time::sleep};
 use tokio_util::{
@@ -17,24 +21,35 @@ use tokio_util::{
 const LOOK: Duration = Duration::from_millis(100);
 /// Before the next look at one in which only a part of the line has come.
 const AGAIN: Duration = Duration::from_millis(2);
+/// Longest wait for hands that are being shaken at the end.
+const SHAKING: Duration = Duration::from_millis(500);
 /// Longer request lines say what they are for in so many bytes.
 const LINE: usize = 2048;
 /// As many wait at most; more are served, and told to come again.
 const PLACES: usize = 4096;
 
+/// A connection whose next request, if there is one, nobody has answered yet.
+#[derive(Debug)]
+pub(super) struct Newcomer {
+    pub(super) stream: TcpStream,
+    /// Hands have been shaken.
+    pub(super) tls: Option<tls::State>,
+}
+
 /// See the module.
 pub(super) struct Parking {
     open: CancellationToken,
+    full: CancellationToken,
     clear: CancellationToken,
     /// `None`: those who waited are on their way already.
-    parked: Mutex<Option<Vec<TcpStream>>>,
+    parked: Mutex<Option<Vec<Newcomer>>>,
     looking: TaskTracker,
 }
 
 impl Parking {
     pub(super) fn new() -> Self {
-        let (open, clear) = (CancellationToken::new(), CancellationToken::new());
-        Self { open, clear, parked: Mutex::new(Some(Vec::new())), looking: TaskTracker::new() }
+        let [open, full, clear] = [(); 3].map(|()| CancellationToken::new());
+        Self { open, full, clear, parked: Mutex::new(Some(Vec::new())), looking: TaskTracker::new() }
     }
 
     /// From now on newcomers wait here.
@@ -50,6 +65,54 @@ impl Parking {
     /// Waits until they do.
     pub(super) fn opened(&self) -> WaitForCancellationFuture<'_> {
         self.open.cancelled()
+    }
+
+    /// From now on no new connection is for somebody who is here.
+    pub(super) fn take_all(&self) {
+        self.full.cancel();
+    }
+
+    /// Waits for the first byte of a connection; gives it back if that is to be read here.
+    pub(super) async fn await_hello(&self, stream: TcpStream) -> Option<TcpStream> {
+        let mut hello = [0];
+        let here = tokio::select! {
+            biased;
+            () = self.full.cancelled() => false,
+            // Broken: whoever reads it finds out.
+            _ = stream.peek(&mut hello) => true,
+        };
+        if here { Some(stream) } else { self.park(stream) }
+    }
+
+    /// Leaves a connection as it is; gives it back if that cannot be.
+    fn park(&self, stream: TcpStream) -> Option<TcpStream> {
+        let parked = &mut *lock(&self.parked);
+        match parked {
+            Some(parked) if parked.len() < PLACES => {
+                parked.push(Newcomer { stream, tls: None });
+                None
+            }
+            _ => Some(stream),
+        }
+    }
+
+    /// The same once hands have been shaken.
+    fn park_with_keys(&self, transport: Transport) -> Option<Transport> {
+        match &mut *lock(&self.parked) {
+            Some(parked) if parked.len() < PLACES => {
+                // One that is broken is nobody's.
+                let parts = transport.into_parts();
+                parked.extend(parts.map(|(stream, tls, _)| Newcomer { stream, tls }));
+                None
+            }
+            _ => Some(transport),
+        }
+    }
+
+    /// Waits until it is too late to shake hands.
+    pub(super) async fn closing(&self) {
+        self.clear.cancelled().await;
+        sleep(SHAKING).await;
     }
 
     /// As long as this lives, [`Parking::clear`] waits.
@@ -71,17 +134,21 @@ impl Parking {
             () = self.clear.cancelled() => true,
             () = sleep(LOOK), if !used => true,
         };
-        match &mut *lock(&self.parked) {
-            Some(parked) if newcomer && parked.len() < PLACES => {
-                parked.push(stream);
-                None
-            }
-            _ => Some(stream),
-        }
+        if newcomer { self.park(stream) } else { Some(stream) }
+    }
+
+    /// Looks at what a connection with TLS is for: gives it back if it is to be served here.
+    pub(super) async fn look_within(&self, mut transport: Transport) -> Option<Transport> {
+        let newcomer = tokio::select! {
+            newcomer = is_newcomers_within(&mut transport) => newcomer.unwrap_or(false),
+            () = self.clear.cancelled() => true,
+        };
+        if newcomer { self.park_with_keys(transport) } else { Some(transport) }
     }
 
     /// Everybody who waits, when nobody is looked at any more.
-    pub(super) async fn clear(&self) -> Vec<TcpStream> {
+    pub(super) async fn clear(&self) -> Vec<Newcomer> {
+        self.full.cancel();
         self.clear.cancel();
         self.looking.close();
         self.looking.wait().await;
@@ -102,6 +169,21 @@ async fn is_newcomers(stream: &TcpStream, peer: IpAddr, proxies: &Proxies) -> io
             return Ok(false);
         }
         sleep(AGAIN).await;
+    }
+}
+
+async fn is_newcomers_within(transport: &mut Transport) -> io::Result<bool> {
+    loop {
+        let start = transport.unread();
+        let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        if line.len() < start.len() || start.len() >= LINE {
+            return Ok(asks_for_a_page_or_session(line));
+        }
+        let known = start.len();
+        transport.read_ahead().await?;
+        if transport.unread().len() == known {
+            return Ok(false);
+        }
     }
 }
 
@@ -133,7 +215,7 @@ mod tests {
         let (looked, waiting) =
             if end { tokio::join!(look, parking.clear()) } else { (look.await, parking.clear().await) };
         assert_eq!(waiting.len(), usize::from(looked.is_none()), "{said:?}");
-        for stream in &waiting {
+        for Newcomer { stream, .. } in &waiting {
             let mut bytes = vec![0; said.len() + 1];
             let unread = if said.is_empty() { 0 } else { stream.peek(&mut bytes).await.unwrap() };
             assert_eq!(unread, said.len(), "{said:?}");

@@ -2,6 +2,14 @@
 //!
 //! TLS 1.2 and 1.3, HTTP/1.1 (WebSockets need it). The certificate is looked up for each handshake, so a new one is in
 //! force with the next; connections that are open keep theirs. One that is not usable changes nothing.
+//!
+//! A connection of TLS 1.3 can go to another process with what belongs to it; see [`stream`].
+
+mod records;
+mod stream;
+mod tap;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     certificate::{self, Usable},
@@ -9,7 +17,13 @@ use crate::{
     error::Failure,
 };
 use jiff::Timestamp;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    io,
+    sync::{Arc, PoisonError, RwLock},
+};
+pub(super) use stream::{State, Stream};
+use tap::Tap;
+use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -64,6 +78,8 @@ impl Tls {
             .map_err(|error| unusable(error.to_string()))?;
         let mut config = config.with_no_client_auth().with_cert_resolver(current.clone());
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // For the next server alone.
+        config.enable_secret_extraction = true;
         Ok(Self { files, current, acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 
@@ -86,7 +102,11 @@ impl Tls {
         self.current.get().expires
     }
 
-    pub(super) fn acceptor(&self) -> &TlsAcceptor {
-        &self.acceptor
+    /// Shakes hands with a client.
+    ///
+    /// # Errors
+    /// The two do not agree, or it goes.
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+        Ok(Stream::Begun(Box::new(self.acceptor.accept(Tap::new(stream)).await?)))
     }
 }

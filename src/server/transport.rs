@@ -9,10 +9,11 @@
 //!
 //! Of a connection without TLS the half that writes can be lent; see [`Writer`].
 
-use super::doors::Pass;
+use super::{doors::Pass, tls};
 use crate::config::RefusedBy;
 use bytes::{Buf, Bytes, BytesMut};
 use std::{
+    future::poll_fn,
     io,
     os::fd::{AsFd, BorrowedFd},
     pin::Pin,
@@ -28,11 +29,12 @@ use tokio::{
     },
     time::{Sleep, sleep},
 };
-use tokio_rustls::server::TlsStream;
 
 /// Longest wait for a client to go that has been told the last word, and most that is still read of it.
 const LINGER: Duration = Duration::from_secs(10);
 const LINGER_BYTES: usize = 32 << 20;
+/// What is read ahead at once.
+const AHEAD: usize = 1024;
 
 /// With TLS or without.
 enum Io {
@@ -41,7 +43,7 @@ enum Io {
         /// `None`: it is lent.
         writer: Option<Writer>,
     },
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(tls::Stream),
 }
 
 /// The half that writes, of a connection without TLS. Whoever has it is the only one who can write.
@@ -92,17 +94,41 @@ impl Transport {
     }
 
     /// One with TLS, after its handshake.
-    pub(super) fn tls(io: TlsStream<TcpStream>, patience: Duration, pass: Pass) -> Self {
-        Self::of(Io::Tls(Box::new(io)), patience, pass)
+    pub(super) fn tls(io: tls::Stream, patience: Duration, pass: Pass) -> Self {
+        Self::of(Io::Tls(io), patience, pass)
     }
 
     fn of(io: Io, patience: Duration, pass: Pass) -> Self {
         Self { io, patience, stalled: None, given_up: false, lingering: None, unread: None, pass }
     }
 
-    /// Whether it is a TCP connection and nothing more: another process can go on with it.
+    /// Whether it is a TCP connection and nothing more.
     pub(super) fn is_plain(&self) -> bool {
         matches!(self.io, Io::Plain { .. })
+    }
+
+    /// Whether another process could go on with it.
+    pub(super) fn can_move(&self) -> bool {
+        match &self.io {
+            Io::Plain { .. } => true,
+            Io::Tls(io) => io.can_move(),
+        }
+    }
+
+    /// Has it go on by what another process could go on with; whether there is such a thing.
+    pub(super) fn untie(&mut self) -> bool {
+        match &mut self.io {
+            Io::Plain { .. } => true,
+            Io::Tls(io) => io.untie(),
+        }
+    }
+
+    /// What it goes on with besides the socket, where it is untied and has TLS.
+    pub(super) fn tls_state(&self) -> Option<tls::State> {
+        match &self.io {
+            Io::Plain { .. } => None,
+            Io::Tls(io) => io.state(),
+        }
     }
 
     /// The half that writes, to be lent and given back; `None`: it is not plain.
@@ -136,24 +162,69 @@ impl Transport {
         Ok(written == bytes.len())
     }
 
-    /// The connection itself; `None`: it is not plain.
+    /// The connection itself; `None`: it is broken.
     pub(super) fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.io {
             Io::Plain { reader, .. } => Some(reader.as_ref().as_fd()),
-            Io::Tls(_) => None,
+            Io::Tls(io) => io.socket(),
         }
     }
 
-    /// The connection, and by what it was let in; `None`: it is not plain, or lent.
-    pub(super) fn into_plain(self) -> Option<(TcpStream, Pass)> {
-        let Io::Plain { reader, writer } = self.io else { return None };
-        let half = writer.and_then(|mut writer| writer.0.take())?;
-        Some((reader.reunite(half).ok()?, self.pass))
+    /// The connection, and what it goes on with if it has TLS; and by what it was let in. `None`: another process cannot
+    /// go on with it, or it is lent, or what was read of it has nowhere to go.
+    pub(super) fn into_parts(mut self) -> Option<(TcpStream, Option<tls::State>, Pass)> {
+        if !self.untie() {
+            return None;
+        }
+        match (self.io, self.unread) {
+            (Io::Plain { reader, writer }, None) => {
+                let half = writer.and_then(|mut writer| writer.0.take())?;
+                Some((reader.reunite(half).ok()?, None, self.pass))
+            }
+            (Io::Plain { .. }, Some(_)) => None,
+            (Io::Tls(io), unread) => {
+                let (io, mut state) = io.into_parts()?;
+                unread.into_iter().for_each(|unread| state.put_back(&unread));
+                Some((io, Some(state), self.pass))
+            }
+        }
     }
 
     /// These bytes were read, and are to be read again.
-    pub(super) fn put_back(&mut self, unread: Bytes) {
-        self.unread = Some(Box::new(unread));
+    pub(super) fn put_back(&mut self, read: &[u8]) {
+        let unread = [read, self.unread()].concat();
+        self.unread = Some(Box::new(unread.into()));
+    }
+
+    /// What was put back.
+    pub(super) fn unread(&self) -> &[u8] {
+        self.unread.as_deref().map_or(&[], |unread| &unread[..])
+    }
+
+    /// Reads on, and puts that back as well: nothing, if nothing more will come. Nothing is lost if this is dropped.
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub(super) async fn read_ahead(&mut self) -> io::Result<()> {
+        let mut scratch = vec![0; AHEAD];
+        let mut more = ReadBuf::new(&mut scratch);
+        poll_fn(|cx| self.poll_read_on(cx, &mut more)).await?;
+        let unread = [self.unread(), more.filled()].concat();
+        self.unread = Some(Box::new(unread.into()));
+        Ok(())
+    }
+
+    /// Reads what comes after what was put back.
+    fn poll_read_on(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = match &mut self.io {
+            Io::Plain { reader, .. } => Pin::new(reader).poll_read(cx, buf),
+            Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        };
+        if polled.is_ready() {
+            self.pass.doors.traffic().received.fetch_add((buf.filled().len() - before) as u64, Relaxed);
+        }
+        polled
     }
 
     fn sent(&self, polled: &Poll<io::Result<usize>>) {
@@ -232,15 +303,7 @@ impl AsyncRead for Transport {
             }
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
-        let polled = match &mut self.io {
-            Io::Plain { reader, .. } => Pin::new(reader).poll_read(cx, buf),
-            Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
-        };
-        if polled.is_ready() {
-            self.pass.doors.traffic().received.fetch_add((buf.filled().len() - before) as u64, Relaxed);
-        }
-        polled
+        self.poll_read_on(cx, buf)
     }
 }
 

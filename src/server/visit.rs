@@ -42,7 +42,8 @@ pub(super) struct Visit {
 pub(super) enum Served {
     /// It has ended.
     Ended(hyper::Result<()>),
-    /// It is between two requests, and newcomers wait for the next server: nothing of the next one has been read.
+    /// It is between two requests, and newcomers wait for the next server: nothing of the next one has been read, or, with
+    /// TLS, it is to be read again.
     Between(Transport),
 }
 
@@ -65,12 +66,11 @@ impl Visit {
         self.requests.seen.requests.load(Relaxed) > 0
     }
 
-    /// Serves what it asks for. `parks`: once newcomers wait, it is left between two requests.
-    pub(super) async fn serve(&self, mut transport: Transport, parks: bool) -> Served {
+    /// Serves what it asks for. `parks`: once newcomers wait, it is left between two requests; else the request it begins
+    /// with then is its last, and the answer says so.
+    pub(super) async fn serve(&self, mut transport: Transport, mut parks: bool) -> Served {
         let Requests { seen, parking, .. } = &self.requests;
         loop {
-            // The request it begins with is its last: the answer says so.
-            let last = parking.is_open();
             let mut connection = http1::Builder::new()
                 .timer(Clock(seen.clone()))
                 .header_read_timeout(self.patience)
@@ -81,7 +81,7 @@ impl Visit {
                 if let Poll::Ready(served) = Pin::new(&mut connection).poll(cx) {
                     return Poll::Ready(Some(served));
                 }
-                if last || !parks || opened.as_mut().poll(cx).is_pending() {
+                if !parks || opened.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
                 // It begins to wait for the next request when it looks for one once more.
@@ -96,10 +96,15 @@ impl Visit {
             }
             let Some(parts) = connection.into_parts() else { return Served::Ended(Ok(())) };
             transport = parts.io.into_inner();
-            if parts.read_buf.is_empty() {
-                return Served::Between(transport);
+            if !parts.read_buf.is_empty() {
+                transport.put_back(&parts.read_buf);
+                // What was read the next server would not see, unless it is told.
+                if transport.is_plain() {
+                    parks = false;
+                    continue;
+                }
             }
-            transport.put_back(parts.read_buf);
+            return Served::Between(transport);
         }
     }
 }

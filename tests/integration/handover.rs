@@ -163,7 +163,7 @@ impl Taker {
     /// Asks in the right format; the one before may still be being given up.
     fn begin(supervisor: &Supervisor) -> Self {
         until("somebody to hand over", || {
-            let (taker, status) = Self::ask(supervisor, "chatctl-handover/2");
+            let (taker, status) = Self::ask(supervisor, "chatctl-handover/3");
             assert!(["101", "409"].contains(&&*status), "{status}");
             (status == "101").then_some(taker)
         })
@@ -422,7 +422,7 @@ fn one_is_handed_over_to_at_a_time_and_in_a_known_format() {
     assert_eq!(Taker::ask(&supervisor, "chatctl-handover/0").1, "426");
     let mut first = Taker::begin(&supervisor);
     until("the second to be refused", || {
-        (Taker::ask(&supervisor, "chatctl-handover/2").1 == "409").then_some(())
+        (Taker::ask(&supervisor, "chatctl-handover/3").1 == "409").then_some(())
     });
     while first.next().is_some_and(|(kind, _)| kind != b'E') {}
     drop(first);

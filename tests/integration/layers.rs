@@ -87,6 +87,7 @@ fn each_foreign_crate_has_one_home() {
         ("heap.rs", &["libc::", "unsafe {"]),
         ("certificate.rs", &["x509_cert::"]),
         ("http_client/", &["rustls_native_certs::"]),
+        ("server/tls/", &["aws_lc_rs::"]),
         ("migrate/js", &["tree_sitter::", "tree_sitter_javascript::"]),
         ("migrate/yaml.rs", &["saphyr::"]),
         ("migrate/pm2/program.rs", &["shlex::"]),

@@ -1,4 +1,5 @@
 // People who all talk, and whether everybody heard everything: once, and in one order.
+import { get } from "node:https";
 import { connect as dial } from "node:net";
 import { ask, connect, until } from "./helpers.mjs";
 
@@ -46,6 +47,38 @@ export function newcomers(server, client, agent) {
   record.stop = () => {
     over = true;
     return coming;
+  };
+  return record;
+}
+
+/**
+ * Somebody who loads the page by TLS, again and again until told to stop: on connections that are kept open, as browsers do.
+ * One that the server has closed between two requests is not held against it: whoever finds it so asks again on another.
+ */
+export function readers(server, agent) {
+  const record = { visits: 0, refused: [], again: 0 };
+  let over = false;
+  const load = () => new Promise((done) => {
+    const asked = get(server.url, { ...server.options, agent }, (answer) => {
+      answer.resume().on("error", refused).on("end", () => {
+        if (answer.statusCode === 200) record.visits += 1;
+        else record.refused.push(`the page: ${answer.statusCode}`);
+        done();
+      });
+    });
+    const refused = (error) => {
+      if (asked.reusedSocket && !asked.res) record.again += 1;
+      else record.refused.push(`the page: ${error.message}`);
+      done();
+    };
+    asked.on("error", refused);
+  });
+  const loading = (async () => {
+    while (!over) await load();
+  })();
+  record.stop = () => {
+    over = true;
+    return loading;
   };
   return record;
 }

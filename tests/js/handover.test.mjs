@@ -3,11 +3,15 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { Agent } from "node:http";
+import { Agent as SecureAgent } from "node:https";
 import { readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
-import { crowd, judge, knock, newcomers } from "./crowd.mjs";
+import { crowd, judge, knock, newcomers, readers } from "./crowd.mjs";
 import { PROXIES, behind } from "./proxies.mjs";
-import { CLIENTS, ask, connect, program, random, run, supervise, until } from "./helpers.mjs";
+import { CLIENTS, ask, certificate, connect, program, random, run, supervise, until } from "./helpers.mjs";
 
 const HANDOVERS = Number(process.env.CHATCTL_HANDOVERS ?? 5);
 const FAULTS = Number(process.env.CHATCTL_FAULTS ?? 8);
@@ -54,6 +58,25 @@ for (const client of WEBSOCKETS) {
   });
 }
 
+/** A server with a certificate of its own. */
+async function secured(t) {
+  const dir = await mkdtemp(join(tmpdir(), "chatctl-tls-"));
+  t.after(() => rm(dir, { recursive: true, force: true }));
+  const { cert, key } = await certificate(dir, "one");
+  const server = await supervise(t, "web", `${KEYS}\ntls = { cert = ${JSON.stringify(cert)}, key = ${JSON.stringify(key)} }`);
+  server.url = server.url.replace("http:", "https:");
+  server.options = { ca: readFileSync(cert), agent: undefined };
+  return server;
+}
+
+for (const client of WEBSOCKETS) {
+  test(`${HANDOVERS} times through ${client.label} by chatctl's own TLS, the same`, { timeout: 600_000 }, async (t) => {
+    const server = await secured(t);
+    const [sockets, record] = await crowd(t, server, client);
+    t.diagnostic(JSON.stringify(await unnoticed(server, sockets, record)));
+  });
+}
+
 /** Reloads so often while newcomers come by these ways; all of them must be let in. */
 async function letIn(t, server, all) {
   for (let n = 0; n < HANDOVERS; n += 1) {
@@ -72,6 +95,14 @@ test(`${HANDOVERS} times newcomers are let in, whatever they come by`, { timeout
   const kept = new Agent({ keepAlive: true });
   t.after(() => kept.destroy());
   await letIn(t, server, CLIENTS.flatMap((client) => [undefined, kept].map((agent) => newcomers(server, client, agent))));
+});
+
+test(`${HANDOVERS} times newcomers are let in by chatctl's own TLS as well`, { timeout: 600_000 }, async (t) => {
+  const server = await secured(t);
+  const kept = new SecureAgent({ ...server.options, keepAlive: true });
+  t.after(() => kept.destroy());
+  const all = CLIENTS.flatMap((client) => [undefined, kept].map((agent) => newcomers(server, client, agent)));
+  await letIn(t, server, [...all, readers(server, kept), readers(server, false)]);
 });
 
 for (const proxy of PROXIES) {

@@ -28,6 +28,7 @@ use super::{
     namespace::Namespace,
     recovery::{Admission, Entry, Pid},
     source::Source,
+    tls,
     transport::Transport,
 };
 use crate::{
@@ -243,14 +244,18 @@ impl Edge {
         link
     }
 
-    /// A connection that comes from another process.
+    /// A connection that comes from another process, and what it goes on with if it has TLS.
     ///
     /// # Errors
     /// The runtime does not take it.
-    pub(super) fn carry_on(&self, socket: OwnedFd) -> io::Result<Transport> {
+    pub(super) fn carry_on(&self, socket: OwnedFd, tls: Option<tls::State>) -> io::Result<Transport> {
         let io = TcpStream::from_std(std::net::TcpStream::from(socket))?;
         let peer = io.peer_addr().map_or(NOWHERE, |peer| peer.ip());
-        Ok(Transport::plain(io, self.limits.stall_timeout, self.doors.carry_on(peer)))
+        let (patience, pass) = (self.limits.stall_timeout, self.doors.carry_on(peer));
+        Ok(match tls {
+            Some(state) => Transport::tls(tls::Stream::onward(io, state)?, patience, pass),
+            None => Transport::plain(io, patience, pass),
+        })
     }
 
     /// Takes nobody new in, and says goodbye to everybody: they will all be back.

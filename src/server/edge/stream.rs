@@ -66,7 +66,7 @@ const FAREWELLS: [u16; 2] = [1000, 1001];
 impl EdgeStream {
     /// Wraps a connection; `tried`: by a client that polls.
     pub(super) fn new(io: Transport, head: Bytes, link: Arc<Link>, tried: bool, max_payload: u64) -> Self {
-        if !io.is_plain() {
+        if !io.can_move() {
             link.stays_put();
         }
         let mut stream = Self::of(link, max_payload);

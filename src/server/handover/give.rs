@@ -12,13 +12,13 @@ use crate::{
         control::Asked,
         edge::{Edge, Intake},
         link::{Link, Stage},
+        parking::Newcomer,
         sequencer::{Command, Inbox},
     },
 };
 use rustix::time::{ClockId, clock_gettime};
 use std::{cmp::Reverse, collections::HashMap, io, os::unix::net::UnixStream, sync::Arc, time::Duration};
 use tokio::{
-    net::TcpStream,
     sync::oneshot,
     task::spawn_blocking,
     time::{Instant, sleep},
@@ -56,6 +56,8 @@ impl Giver {
         // Who has asked before is let in, and not sent away.
         sleep(ASKING).await;
         let goodbyes = self.edge.see_off_who_stays().await;
+        // Those who needed new connections to take leave have gone.
+        entrance.park_all();
         self.edge.wait_for_who_comes_in().await;
         let announced = announce(asked.stream, self.going(&before)).await;
         let mut entrance = entrance.close().await;
@@ -143,11 +145,15 @@ impl Giver {
         let Leaving { mut travellers, left } = leaving.await.ok()?;
         travellers.sort_by_cached_key(|(_, traveller)| order.get(&traveller.member).copied());
         let all = travellers.len();
-        let free = |(link, traveller): (Arc<Link>, _)| match link.take_detached() {
-            Some(detached) if !link.is_closed() => Some((link, traveller, detached)),
-            _ => {
-                link.cut();
-                None
+        let free = |(link, traveller): (Arc<Link>, _)| {
+            let detached =
+                link.take_detached().and_then(|mut detached| detached.io.untie().then_some(detached));
+            match detached {
+                Some(detached) if !link.is_closed() => Some((link, traveller, detached)),
+                _ => {
+                    link.cut();
+                    None
+                }
             }
         };
         let freed: Vec<Freed> = travellers.into_iter().filter_map(free).collect();
@@ -174,7 +180,7 @@ struct Taker {
     phase: phases::Giver,
     order: Order,
     begin: Option<Begin>,
-    newcomers: Vec<TcpStream>,
+    newcomers: Vec<Newcomer>,
     freed: Vec<Freed>,
 }
 

@@ -18,7 +18,10 @@
 //! Promises: at any moment one process serves, whoever dies, hangs or is cut off, at any point. The taker touches no
 //! connection and writes nothing before the commit, or the giver's proven death ([`phases`]). Until the commit the
 //! giver has everything, and goes on by putting each connection back where it was. What cannot be moved (polling, a
-//! client that is not connected yet) is sent away without loss first, comes back, and recovers.
+//! client that is not connected yet, TLS 1.2) is sent away without loss first, comes back, and recovers.
+//!
+//! A connection with TLS goes with its keys ([`tls`]): they are between the two processes, which are one server, and are
+//! as secret as what is under way on any connection.
 //!
 //! Nobody is served from the pause to the commit, and all that can be done before is: then each takes one look at its
 //! reader, a few bytes and its socket. Those who are spoken to most arrive first. Their sessions are made after the
@@ -27,6 +30,8 @@
 //! The format has a version in its name ([`protocol::NAME`]): a process that speaks another is refused, and the restart
 //! says goodbye to everybody instead. Not under systemd alone: it stops a service before it starts the next, so there
 //! is nobody to take, and its descriptor store would hold connections that no process might ever serve.
+//!
+//! [`tls`]: super::tls
 
 mod departure;
 mod give;

@@ -4,7 +4,10 @@
 //! these. The sockets of a batch come with its first byte, in the order of its travellers.
 
 use super::{Announced, Freed, Life, Traveller};
-use crate::{control::descriptors, server::debts::Missing};
+use crate::{
+    control::descriptors,
+    server::{debts::Missing, parking::Newcomer, tls},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     io::{self, Read, Write},
@@ -15,10 +18,9 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
 
 /// The format, as the token of the HTTP upgrade; another format has another number.
-pub(in crate::server) const NAME: &str = "chatctl-handover/2";
+pub(in crate::server) const NAME: &str = "chatctl-handover/3";
 /// The header of the answer to it that names the giver's process.
 pub(in crate::server) const PID: &str = "x-chatctl-pid";
 
@@ -85,8 +87,8 @@ pub(super) enum Message {
     Ready,
     /// Nobody is served any more.
     Begin(Begin),
-    /// Then those that nobody has read from yet, and the others, in as many messages as it takes.
-    Newcomers(Vec<OwnedFd>),
+    /// Then those whose next request nobody has answered yet, and the others, in as many messages as it takes.
+    Newcomers(Vec<(OwnedFd, Option<tls::State>)>),
     Batch(Vec<Received>),
     /// That was all: so many connections.
     End(u64),
@@ -105,6 +107,7 @@ pub(super) struct Received {
     pub(super) write: Vec<u8>,
     pub(super) heartbeat: Option<Duration>,
     pub(super) missing: Option<Missing>,
+    pub(super) tls: Option<tls::State>,
 }
 
 /// A connection's part of a batch, as it is written.
@@ -116,6 +119,8 @@ struct Listed<'a> {
     heartbeat: Option<Duration>,
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<Missing>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<tls::State>,
 }
 
 /// As it is read.
@@ -128,6 +133,8 @@ struct Found {
     /// Not said before either.
     #[serde(default)]
     missing: Option<Missing>,
+    #[serde(default)]
+    tls: Option<tls::State>,
 }
 
 /// One end of it. Blocks, for so long at most as it was made with.
@@ -161,11 +168,12 @@ impl Wire {
         self.send(b'B', begin, &[], &[])
     }
 
-    /// Sends the sockets of those that nobody has read from yet.
-    pub(super) fn newcomers(&self, all: &[TcpStream]) -> Result<(), Broken> {
+    /// Sends those whose next request nobody has answered yet.
+    pub(super) fn newcomers(&self, all: &[Newcomer]) -> Result<(), Broken> {
         all.chunks(descriptors::MOST).try_for_each(|some| {
-            let sockets: Vec<_> = some.iter().map(AsFd::as_fd).collect();
-            self.send(b'N', &(), &[], &sockets)
+            let sockets: Vec<_> = some.iter().map(|one| one.stream.as_fd()).collect();
+            let tls: Vec<_> = some.iter().map(|one| &one.tls).collect();
+            self.send(b'N', &tls, &[], &sockets)
         })
     }
 
@@ -196,12 +204,13 @@ impl Wire {
                 write: detached.write.len(),
                 heartbeat: detached.heartbeat,
                 missing: link.ticket.get().and_then(|ticket| ticket.pace.left().missing(now)),
+                tls: detached.io.tls_state(),
             })
             .collect();
         let bytes: Vec<&[u8]> =
             batch.iter().flat_map(|(_, _, detached)| [&detached.read[..], &detached.write[..]]).collect();
         let sockets: Option<Vec<_>> = batch.iter().map(|(_, _, detached)| detached.io.socket()).collect();
-        // Only those that are plain are let go of.
+        // Only those that can move are let go of.
         self.send(b'C', &list, &bytes.concat(), &sockets.ok_or(Broken::Foreign)?)
     }
 
@@ -246,7 +255,7 @@ impl Wire {
             b'a' => Ok(Message::AllAnnounced),
             b'R' => Ok(Message::Ready),
             b'B' => read(&json).map(Message::Begin),
-            b'N' => Ok(Message::Newcomers(fds)),
+            b'N' => pair(fds, read(&json)?).map(Message::Newcomers),
             b'C' => unpack(read(&json)?, &bytes, fds).map(Message::Batch),
             b'E' => read(&json).map(Message::End),
             b'P' => Ok(Message::Prepared),
@@ -281,18 +290,20 @@ fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Broken> {
     serde_json::from_slice(json).map_err(|_| Broken::Foreign)
 }
 
+/// Each socket with what belongs to it.
+fn pair<T>(fds: Vec<OwnedFd>, with: Vec<T>) -> Result<Vec<(OwnedFd, T)>, Broken> {
+    if with.len() == fds.len() { Ok(fds.into_iter().zip(with).collect()) } else { Err(Broken::Foreign) }
+}
+
 fn unpack(list: Vec<Found>, mut bytes: &[u8], fds: Vec<OwnedFd>) -> Result<Vec<Received>, Broken> {
-    if list.len() != fds.len() {
-        return Err(Broken::Foreign);
-    }
     let mut next = |len: usize| {
         let (part, rest) = bytes.split_at_checked(len).ok_or(Broken::Foreign)?;
         bytes = rest;
         Ok::<_, Broken>(part.to_vec())
     };
-    let unpacked = list.into_iter().zip(fds).map(|(found, socket)| {
-        let Found { traveller, read, write, heartbeat, missing } = found;
-        Ok(Received { traveller, socket, read: next(read)?, write: next(write)?, heartbeat, missing })
+    let unpacked = pair(fds, list)?.into_iter().map(|(socket, found)| {
+        let Found { traveller, read, write, heartbeat, missing, tls } = found;
+        Ok(Received { traveller, socket, read: next(read)?, write: next(write)?, heartbeat, missing, tls })
     });
     unpacked.collect()
 }

@@ -9,7 +9,9 @@ use super::{
 use crate::{
     chat::MemberId,
     control::{descriptors, types},
-    server::{edge::Edge, http::health, link::Link, recovery::Record, sequencer::Inbox},
+    server::{
+        edge::Edge, http::health, link::Link, parking::Newcomer, recovery::Record, sequencer::Inbox, tls,
+    },
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -55,7 +57,7 @@ pub(in crate::server) struct Taken {
     /// Those that are going to come.
     announced: HashMap<MemberId, Announced>,
     connections: Vec<Received>,
-    newcomers: Vec<OwnedFd>,
+    newcomers: Vec<(OwnedFd, Option<tls::State>)>,
 }
 
 impl Taken {
@@ -64,10 +66,13 @@ impl Taken {
         self.begin.as_ref().map(|begin| begin.left)
     }
 
-    /// Connections that nobody has read from yet. Those that have broken meanwhile are left out.
-    pub(in crate::server) fn newcomers(&mut self) -> Vec<TcpStream> {
+    /// Connections whose next request nobody has answered yet. Those that have broken meanwhile are left out.
+    pub(in crate::server) fn newcomers(&mut self) -> Vec<Newcomer> {
         let newcomers = std::mem::take(&mut self.newcomers).into_iter();
-        newcomers.filter_map(|socket| TcpStream::from_std(socket.into()).ok()).collect()
+        let newcomer = |(socket, tls): (OwnedFd, _)| {
+            Some(Newcomer { stream: TcpStream::from_std(socket.into()).ok()?, tls })
+        };
+        newcomers.filter_map(newcomer).collect()
     }
 
     /// Leaves out whose rights nobody has asked for: they come back, and prove who they are.
@@ -126,9 +131,9 @@ impl Taken {
         one: Received,
         heartbeat: Duration,
     ) -> io::Result<(Arc<Link>, Detached)> {
-        let Received { traveller, socket, read, write, missing, .. } = one;
+        let Received { traveller, socket, read, write, missing, tls, .. } = one;
         let announced = self.announced.remove(&traveller.member).ok_or(io::ErrorKind::InvalidData)?;
-        let io = edge.carry_on(socket)?;
+        let io = edge.carry_on(socket, tls)?;
         let link = edge.expect(announced, &traveller, missing, heartbeat).await;
         Ok((link, Detached { io, read, write: write[..].into(), heartbeat: None }))
     }

@@ -57,7 +57,7 @@ impl Link {
         Arc::new(link)
     }
 
-    /// Its connection cannot go to another process: it is more than a TCP connection.
+    /// Its connection cannot go to another process.
     pub(in crate::server) fn stays_put(&self) {
         self.rooted.store(true, Relaxed);
     }
