@@ -54,6 +54,7 @@ pub(super) struct Open {
 /// One where nobody comes in: who connects waits.
 pub(super) struct Closed {
     entrance: Arc<Entrance>,
+    parking: Arc<Parking>,
     listener: Option<TcpListener>,
     /// Those that nobody has served.
     pub(super) parked: Vec<Newcomer>,
@@ -92,11 +93,24 @@ impl Open {
         self.close.cancel();
         // It ends only so: it does not panic, and nobody aborts it.
         let listener = self.accepting.await.ok();
-        Closed { entrance: self.entrance, listener, parked: self.parking.clear().await }
+        let parked = self.parking.clear().await;
+        Closed { entrance: self.entrance, parking: self.parking, listener, parked }
     }
 }
 
 impl Closed {
+    /// Whether something is still being answered.
+    pub(super) fn answers(&self) -> bool {
+        self.parking.serves()
+    }
+
+    /// Waits until all is answered that was asked, but not for longer than this.
+    pub(super) async fn finish(self, longest: Duration) {
+        if tokio::time::timeout(longest, self.parking.served()).await.is_err() {
+            tracing::info!("some answers were not taken within {longest:?}, and are cut");
+        }
+    }
+
     /// Opens it again; `None`: it is lost.
     pub(super) fn open(self) -> Option<Open> {
         let open = Open::at(self.listener?, self.entrance);

@@ -102,6 +102,8 @@ pub(crate) struct Settings {
     pub(crate) user: Option<String>,
     pub(crate) group: Option<String>,
     pub(crate) server: config::Server,
+    /// Longest time to end once it is told to.
+    pub(crate) kill_timeout: Duration,
     /// Below it lies what the apps keep.
     pub(crate) state_dir: PathBuf,
     /// The journal, where recovery is on.
@@ -118,6 +120,7 @@ impl Settings {
             trusted_proxies: app.trusted_proxies.clone(),
             user: app.user.clone(),
             group: app.group.clone(),
+            kill_timeout: app.kill_timeout,
             server: config.server.clone(),
             state_dir: config.state_dir.clone(),
             journal: config.journal_file(&app.name),
@@ -237,7 +240,12 @@ async fn serve(settings: Settings, inherited: listen::Inherited, opened: Opened)
     let status = status.as_deref().map(sd_notify::NotifyState::Status);
     notify(&[sd_notify::NotifyState::Ready].into_iter().chain(status).collect::<Vec<_>>());
 
-    let giver = Giver { edge: edge.clone(), inbox: inbox.clone() };
+    let giver = Giver {
+        edge: edge.clone(),
+        inbox: inbox.clone(),
+        control: control.as_ref().map(JoinHandle::abort_handle),
+        patience: settings.kill_timeout,
+    };
     let signal = loop {
         let next = tokio::select! {
             signal = stop.wait() => break signal,

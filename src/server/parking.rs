@@ -44,12 +44,14 @@ pub(super) struct Parking {
     /// `None`: those who waited are on their way already.
     parked: Mutex<Option<Vec<Newcomer>>>,
     looking: TaskTracker,
+    serving: TaskTracker,
 }
 
 impl Parking {
     pub(super) fn new() -> Self {
         let [open, full, clear] = [(); 3].map(|()| CancellationToken::new());
-        Self { open, full, clear, parked: Mutex::new(Some(Vec::new())), looking: TaskTracker::new() }
+        let [looking, serving] = [(); 2].map(|()| TaskTracker::new());
+        Self { open, full, clear, parked: Mutex::new(Some(Vec::new())), looking, serving }
     }
 
     /// From now on newcomers wait here.
@@ -65,6 +67,27 @@ impl Parking {
     /// Waits until they do.
     pub(super) fn opened(&self) -> WaitForCancellationFuture<'_> {
         self.open.cancelled()
+    }
+
+    /// Waits until nobody is looked at any more.
+    pub(super) fn cleared(&self) -> WaitForCancellationFuture<'_> {
+        self.clear.cancelled()
+    }
+
+    /// As long as this lives, [`Parking::served`] waits.
+    pub(super) fn serving(&self) -> TaskTrackerToken {
+        self.serving.token()
+    }
+
+    /// Whether somebody is being served.
+    pub(super) fn serves(&self) -> bool {
+        !self.serving.is_empty()
+    }
+
+    /// Waits until nobody is.
+    pub(super) async fn served(&self) {
+        self.serving.close();
+        self.serving.wait().await;
     }
 
     /// From now on no new connection is for somebody who is here.

@@ -67,21 +67,22 @@ impl Visit {
     }
 
     /// Serves what it asks for. `parks`: once newcomers wait, it is left between two requests; else the request it begins
-    /// with then is its last, and the answer says so.
+    /// with then is its last, and the answer says so. When nobody is looked at any more it ends between two.
     pub(super) async fn serve(&self, mut transport: Transport, mut parks: bool) -> Served {
         let Requests { seen, parking, .. } = &self.requests;
+        let _served = parking.serving();
         loop {
             let mut connection = http1::Builder::new()
                 .timer(Clock(seen.clone()))
                 .header_read_timeout(self.patience)
                 .serve_connection(TokioIo::new(transport), self.requests.clone())
                 .with_upgrades();
-            let mut opened = pin!(parking.opened());
+            let mut leaves = pin!(if parks { parking.opened() } else { parking.cleared() });
             let served = poll_fn(|cx| {
                 if let Poll::Ready(served) = Pin::new(&mut connection).poll(cx) {
                     return Poll::Ready(Some(served));
                 }
-                if !parks || opened.as_mut().poll(cx).is_pending() {
+                if leaves.as_mut().poll(cx).is_pending() {
                     return Poll::Pending;
                 }
                 // It begins to wait for the next request when it looks for one once more.
@@ -94,7 +95,7 @@ impl Visit {
             if let Some(served) = served.await {
                 return Served::Ended(served);
             }
-            let Some(parts) = connection.into_parts() else { return Served::Ended(Ok(())) };
+            let Some(parts) = connection.into_parts().filter(|_| parks) else { return Served::Ended(Ok(())) };
             transport = parts.io.into_inner();
             if !parts.read_buf.is_empty() {
                 transport.put_back(&parts.read_buf);
@@ -214,7 +215,7 @@ mod tests {
         served: tokio::task::JoinHandle<Served>,
     }
 
-    async fn begin() -> Begun {
+    async fn begin(parks: bool) -> Begun {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, peer) = listener.accept().await.unwrap();
@@ -231,7 +232,7 @@ mod tests {
         };
         let app = Router::new().route("/", get(answer));
         let visit = Visit::new(&app, &Proxies(Vec::new()), peer.ip(), DEADLINE, &parking);
-        let served = tokio::spawn(async move { visit.serve(transport, true).await });
+        let served = tokio::spawn(async move { visit.serve(transport, parks).await });
         Begun { parking, asked, permits, client, served }
     }
 
@@ -249,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_between_two_requests_is_left_as_it_is() {
-        let mut begun = begin().await;
+        let mut begun = begin(true).await;
         begun.permits.add_permits(1);
         begun.client.write_all(ASKS).await.unwrap();
         assert!(!begun.answer().await.contains("connection: close"));
@@ -257,10 +258,41 @@ mod tests {
         assert!(matches!(timeout(DEADLINE, begun.served).await.unwrap().unwrap(), Served::Between(_)));
     }
 
+    #[tokio::test]
+    async fn one_that_cannot_be_left_is_served_until_the_end_has_come() {
+        let mut begun = begin(false).await;
+        begun.permits.add_permits(1);
+        begun.client.write_all(ASKS).await.unwrap();
+        begun.answer().await;
+        assert!(begun.parking.serves());
+        begun.parking.clear().await;
+        assert!(matches!(timeout(DEADLINE, begun.served).await.unwrap().unwrap(), Served::Ended(Ok(()))));
+        timeout(DEADLINE, begun.parking.served()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_being_answered_is_waited_for() {
+        let mut begun = begin(true).await;
+        begun.client.write_all(ASKS).await.unwrap();
+        timeout(DEADLINE, begun.asked.acquire()).await.unwrap().unwrap().forget();
+        begun.parking.open();
+        begun.parking.clear().await;
+        begun.permits.add_permits(1);
+        let served = begun.parking.clone();
+        let (_, text) = tokio::join!(timeout(DEADLINE, served.served()), async {
+            let text = begun.answer().await;
+            // It waits for the client to go.
+            begun.client.shutdown().await.unwrap();
+            text
+        });
+        assert!(text.contains("connection: close"));
+        assert!(!begun.parking.serves());
+    }
+
     /// A proxy has the next request, of somebody else, as soon as it has the answer to the last.
     #[tokio::test]
     async fn a_request_that_was_under_way_is_the_last_and_its_client_knows() {
-        let mut begun = begin().await;
+        let mut begun = begin(true).await;
         begun.client.write_all(ASKS).await.unwrap();
         timeout(DEADLINE, begun.asked.acquire()).await.unwrap().unwrap().forget();
         begun.parking.open();

@@ -2,16 +2,16 @@
 // CHATCTL_HANDOVERS=100 and CHATCTL_FAULTS=50 are the long forms; CHATCTL_SEED repeats a run of faults.
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { Agent } from "node:http";
-import { Agent as SecureAgent } from "node:https";
+import { Agent, get as plainGet } from "node:http";
+import { Agent as SecureAgent, get as secureGet } from "node:https";
 import { readFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { crowd, judge, knock, newcomers, readers } from "./crowd.mjs";
 import { PROXIES, behind } from "./proxies.mjs";
-import { CLIENTS, ask, certificate, connect, program, random, run, supervise, until } from "./helpers.mjs";
+import { CLIENTS, ask, certificate, connect, program, random, run, soon, supervise, until } from "./helpers.mjs";
 
 const HANDOVERS = Number(process.env.CHATCTL_HANDOVERS ?? 5);
 const FAULTS = Number(process.env.CHATCTL_FAULTS ?? 8);
@@ -58,12 +58,12 @@ for (const client of WEBSOCKETS) {
   });
 }
 
-/** A server with a certificate of its own. */
-async function secured(t) {
+/** A server with a certificate of its own; `keys` and `extra` are more chat.toml. */
+async function secured(t, keys = KEYS, extra = "") {
   const dir = await mkdtemp(join(tmpdir(), "chatctl-tls-"));
   t.after(() => rm(dir, { recursive: true, force: true }));
   const { cert, key } = await certificate(dir, "one");
-  const server = await supervise(t, "web", `${KEYS}\ntls = { cert = ${JSON.stringify(cert)}, key = ${JSON.stringify(key)} }`);
+  const server = await supervise(t, "web", `${keys}\ntls = { cert = ${JSON.stringify(cert)}, key = ${JSON.stringify(key)} }`, extra);
   server.url = server.url.replace("http:", "https:");
   server.options = { ca: readFileSync(cert), agent: undefined };
   return server;
@@ -119,6 +119,50 @@ for (const proxy of PROXIES) {
     await letIn(t, proxied, CLIENTS.map((client) => newcomers(proxied, client)));
   });
 }
+
+/** A folder for `[page]` with one file of this size. */
+async function page(t, size) {
+  const dir = await mkdtemp(join(tmpdir(), "chatctl-page-"));
+  t.after(() => rm(dir, { recursive: true, force: true }));
+  await writeFile(join(dir, "large"), "");
+  await truncate(join(dir, "large"), size);
+  return `[page]\ndir = ${JSON.stringify(dir)}\n`;
+}
+
+/** The answer to a request for this file, of which nothing has been read yet. */
+const begin = (server, path) => soon("an answer", new Promise((done, fail) => {
+  const get = server.url.startsWith("https:") ? secureGet : plainGet;
+  get(`${server.url}${path}`, { ...server.options, agent: false }, done).on("error", fail);
+}));
+
+for (const [way, start] of [["http", (t, ...more) => supervise(t, "web", ...more)], ["https", secured]]) {
+  test(`a download that is under way comes to its end, by ${way}`, async (t) => {
+    const size = 64 << 20;
+    const server = await start(t, `${KEYS}\nkill_timeout = "60s"`, await page(t, size));
+    const { pid } = await server.status();
+    const answer = await begin(server, "/large");
+    const { code, said } = await reload(server);
+    assert.equal(code, 0, said);
+    assert.notEqual((await server.status()).pid, pid);
+    assert.ok(servers(server.child.pid).includes(pid), "as long as it is under way its server stays");
+    const socket = await connect(t, server, { name: "n", room: "r" });
+    assert.equal((await ask(socket, "chatting", "meanwhile")).ok, true);
+    let read = 0;
+    for await (const bytes of answer) read += bytes.length;
+    assert.equal(read, size);
+    await until("its end", () => !servers(server.child.pid).includes(pid));
+    assert.equal(socket.connected, true);
+  });
+}
+
+test("one that nobody takes is cut when its server has had its time", async (t) => {
+  const server = await supervise(t, "web", `${KEYS}\nkill_timeout = "300ms"`, await page(t, 64 << 20));
+  const { pid } = await server.status();
+  const answer = await begin(server, "/large");
+  assert.equal((await reload(server)).code, 0, server.log);
+  await until("its end", () => !servers(server.child.pid).includes(pid));
+  await assert.rejects(async () => { for await (const _ of answer); }, /aborted/);
+});
 
 test("who polls is sent away without loss and recovers, the others go over", { timeout: 600_000 }, async (t) => {
   const server = await supervise(t, "web", KEYS);

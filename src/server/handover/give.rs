@@ -8,7 +8,7 @@ use super::{
 use crate::{
     chat::MemberId,
     server::{
-        connection::Open,
+        connection::{Closed, Open},
         control::Asked,
         edge::{Edge, Intake},
         link::{Link, Stage},
@@ -20,7 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 use std::{cmp::Reverse, collections::HashMap, io, os::unix::net::UnixStream, sync::Arc, time::Duration};
 use tokio::{
     sync::oneshot,
-    task::spawn_blocking,
+    task::{AbortHandle, spawn_blocking},
     time::{Instant, sleep},
 };
 
@@ -45,6 +45,10 @@ pub(in crate::server) enum Outcome {
 pub(in crate::server) struct Giver {
     pub(in crate::server) edge: Arc<Edge>,
     pub(in crate::server) inbox: Inbox,
+    /// Answers for this process.
+    pub(in crate::server) control: Option<AbortHandle>,
+    /// Longest time for answers that are under way when the other process serves.
+    pub(in crate::server) patience: Duration,
 }
 
 impl Giver {
@@ -90,8 +94,7 @@ impl Giver {
                 "the next process serves: it has everything, {} connections with it",
                 taker.freed.len()
             );
-            // The process ends: that closes them, and quicker than one by one.
-            std::mem::forget(taker.freed);
+            self.finish(entrance, taker.freed).await;
             return Outcome::Gone;
         };
         tracing::warn!(%why, "the next process did not take over: this one goes on");
@@ -159,6 +162,19 @@ impl Giver {
         let freed: Vec<Freed> = travellers.into_iter().filter_map(free).collect();
         let late = (all - freed.len()) as u64;
         Some((freed, late, left))
+    }
+
+    /// Sees to what is still being answered: files, to clients that take their time.
+    async fn finish(&self, mut entrance: Closed, freed: Vec<Freed>) {
+        if !entrance.answers() {
+            // The process ends: that closes them, and quicker than one by one.
+            std::mem::forget(freed);
+            return;
+        }
+        // Of what another process has, nothing may be kept: it would not end when that lets go of it.
+        drop((freed, std::mem::take(&mut entrance.parked)));
+        self.control.iter().for_each(AbortHandle::abort);
+        entrance.finish(self.patience).await;
     }
 
     /// Goes on with everything.

@@ -12,7 +12,7 @@
 //!                                      -- Begin, Batches, End ->  (sockets: SCM_RIGHTS)
 //!                                      <-- Prepared -----------
 //!                                      -- Commit ------------->  opens the journal, goes on with them
-//!   ends
+//!   ends, when what is being answered has been
 //! ```
 //!
 //! Promises: at any moment one process serves, whoever dies, hangs or is cut off, at any point. The taker touches no
@@ -22,6 +22,9 @@
 //!
 //! A connection with TLS goes with its keys ([`tls`]): they are between the two processes, which are one server, and are
 //! as secret as what is under way on any connection.
+//!
+//! What is being answered when the other process serves already, as a file to a client that takes its time, is answered to
+//! its end, for as long as the operator lets a server take to end (`kill_timeout`).
 //!
 //! Nobody is served from the pause to the commit, and all that can be done before is: then each takes one look at its
 //! reader, a few bytes and its socket. Those who are spoken to most arrive first. Their sessions are made after the
