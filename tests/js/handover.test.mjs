@@ -11,7 +11,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { crowd, judge, knock, newcomers, readers } from "./crowd.mjs";
 import { PROXIES, behind } from "./proxies.mjs";
-import { CLIENTS, ask, certificate, connect, program, random, run, soon, supervise, until } from "./helpers.mjs";
+import { CLIENTS, ask, connect, program, random, run, secured, soon, supervise, until } from "./helpers.mjs";
 
 const HANDOVERS = Number(process.env.CHATCTL_HANDOVERS ?? 5);
 const FAULTS = Number(process.env.CHATCTL_FAULTS ?? 8);
@@ -58,20 +58,12 @@ for (const client of WEBSOCKETS) {
   });
 }
 
-/** A server with a certificate of its own; `keys` and `extra` are more chat.toml. */
-async function secured(t, keys = KEYS, extra = "") {
-  const dir = await mkdtemp(join(tmpdir(), "chatctl-tls-"));
-  t.after(() => rm(dir, { recursive: true, force: true }));
-  const { cert, key } = await certificate(dir, "one");
-  const server = await supervise(t, "web", `${keys}\ntls = { cert = ${JSON.stringify(cert)}, key = ${JSON.stringify(key)} }`, extra);
-  server.url = server.url.replace("http:", "https:");
-  server.options = { ca: readFileSync(cert), agent: undefined };
-  return server;
-}
+/** Servers to be reached by either. */
+const WAYS = [["http", supervise], ["https", secured]];
 
 for (const client of WEBSOCKETS) {
   test(`${HANDOVERS} times through ${client.label} by chatctl's own TLS, the same`, { timeout: 600_000 }, async (t) => {
-    const server = await secured(t);
+    const server = await secured(t, "web", KEYS);
     const [sockets, record] = await crowd(t, server, client);
     t.diagnostic(JSON.stringify(await unnoticed(server, sockets, record)));
   });
@@ -98,7 +90,7 @@ test(`${HANDOVERS} times newcomers are let in, whatever they come by`, { timeout
 });
 
 test(`${HANDOVERS} times newcomers are let in by chatctl's own TLS as well`, { timeout: 600_000 }, async (t) => {
-  const server = await secured(t);
+  const server = await secured(t, "web", KEYS);
   const kept = new SecureAgent({ ...server.options, keepAlive: true });
   t.after(() => kept.destroy());
   const all = CLIENTS.flatMap((client) => [undefined, kept].map((agent) => newcomers(server, client, agent)));
@@ -135,10 +127,10 @@ const begin = (server, path) => soon("an answer", new Promise((done, fail) => {
   get(`${server.url}${path}`, { ...server.options, agent: false }, done).on("error", fail);
 }));
 
-for (const [way, start] of [["http", (t, ...more) => supervise(t, "web", ...more)], ["https", secured]]) {
+for (const [way, start] of WAYS) {
   test(`a download that is under way comes to its end, by ${way}`, async (t) => {
     const size = 64 << 20;
-    const server = await start(t, `${KEYS}\nkill_timeout = "60s"`, await page(t, size));
+    const server = await start(t, "web", `${KEYS}\nkill_timeout = "60s"`, await page(t, size));
     const { pid } = await server.status();
     const answer = await begin(server, "/large");
     const { code, said } = await reload(server);
@@ -232,35 +224,37 @@ async function nothingMissed(t, server, sockets, record, done) {
   assert.deepEqual({ missed, twice, disordered, notRecovered }, { missed: 0, twice: 0, disordered: 0, notRecovered: 0 }, `${done}\n${JSON.stringify(result)}\n${server.log}`);
 }
 
-test(`${FAULTS} times one of the two dies or hangs in the middle: one goes on, and nothing is missed (seed ${SEED})`, { timeout: 900_000 }, async (t) => {
-  const server = await supervise(t, "web", `${KEYS}\nmax_restarts = 1000`);
-  const chance = random(SEED);
-  const [sockets, record] = await crowd(t, server, CLIENTS[0]);
-  const done = [];
-  for (let n = 0; n < FAULTS; n += 1) {
-    const { pid } = await until("a server", async () => {
-      const app = await server.status();
-      return app?.state === "online" && sockets.every((socket) => socket.connected) && app;
-    });
-    const reloaded = reload(server);
-    const next = await until("the next one", () => servers(server.child.pid).find((other) => other !== pid));
-    // It begins, looks who is spoken to, and then is quick.
-    await new Promise((go) => setTimeout(go, chance() * 500));
-    const [who, what] = [chance() < 0.5 ? pid : next, chance() < 0.6 ? "SIGKILL" : "SIGSTOP"];
-    done.push(`${what} ${who === pid ? "old" : "new"}`);
-    signal(who, what);
-    if (what === "SIGSTOP") {
-      await new Promise((go) => setTimeout(go, chance() * 1000));
-      signal(who, "SIGCONT");
+for (const [way, start] of WAYS) {
+  test(`${FAULTS} times one of the two dies or hangs in the middle, by ${way}: one goes on, and nothing is missed (seed ${SEED})`, { timeout: 900_000 }, async (t) => {
+    const server = await start(t, "web", `${KEYS}\nmax_restarts = 1000`);
+    const chance = random(SEED);
+    const [sockets, record] = await crowd(t, server, CLIENTS[0]);
+    const done = [];
+    for (let n = 0; n < FAULTS; n += 1) {
+      const { pid } = await until("a server", async () => {
+        const app = await server.status();
+        return app?.state === "online" && sockets.every((socket) => socket.connected) && app;
+      });
+      const reloaded = reload(server);
+      const next = await until("the next one", () => servers(server.child.pid).find((other) => other !== pid));
+      // It begins, looks who is spoken to, and then is quick.
+      await new Promise((go) => setTimeout(go, chance() * 500));
+      const [who, what] = [chance() < 0.5 ? pid : next, chance() < 0.6 ? "SIGKILL" : "SIGSTOP"];
+      done.push(`${what} ${who === pid ? "old" : "new"}`);
+      signal(who, what);
+      if (what === "SIGSTOP") {
+        await new Promise((go) => setTimeout(go, chance() * 1000));
+        signal(who, "SIGCONT");
+      }
+      await reloaded;
     }
-    await reloaded;
-  }
-  await until("one healthy server", async () => {
-    const app = await server.status();
-    return app?.state === "online" && app.health === "ok" && servers(server.child.pid).length === 1;
-  }).catch((error) => assert.fail(`${error}\n${done}\n${server.log}`));
-  await nothingMissed(t, server, sockets, record, done);
-});
+    await until("one healthy server", async () => {
+      const app = await server.status();
+      return app?.state === "online" && app.health === "ok" && servers(server.child.pid).length === 1;
+    }).catch((error) => assert.fail(`${error}\n${done}\n${server.log}`));
+    await nothingMissed(t, server, sockets, record, done);
+  });
+}
 
 test(`${FAULTS} times a reload meets a recovery or a drain: nothing is missed (seed ${SEED})`, { timeout: 900_000 }, async (t) => {
   const server = await supervise(t, "web", `${KEYS}\nmax_restarts = 1000`);

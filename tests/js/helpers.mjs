@@ -1,6 +1,6 @@
 // The real program, and real clients of both generations.
 import { spawn, execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -98,6 +98,17 @@ export async function supervise(t, profile = "local", keys = "", extra = "") {
     return stdout ? JSON.parse(stdout).apps[0] : undefined;
   };
   await until("the app to be online", async () => (await server.status())?.state === "online");
+  return server;
+}
+
+/** The same, with a certificate of its own that its clients trust. */
+export async function secured(t, profile = "local", keys = "", extra = "") {
+  const dir = await mkdtemp(join(tmpdir(), "chatctl-tls-"));
+  t.after(() => rm(dir, { recursive: true, force: true }));
+  const files = await certificate(dir, "one");
+  const server = await supervise(t, profile, `${keys}\ntls = { cert = ${JSON.stringify(files.cert)}, key = ${JSON.stringify(files.key)} }`, extra);
+  server.url = server.url.replace("http:", "https:");
+  server.options = { ca: await readFile(files.cert), agent: undefined };
   return server;
 }
 

@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
-import { program, supervise, until } from "./helpers.mjs";
+import { program, secured, supervise, until } from "./helpers.mjs";
 
 const ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 /** Set it to a folder to look at what people see. */
@@ -131,38 +131,43 @@ test("the server is killed while people type: nothing is lost, nothing comes twi
   for (const page of [ann, ben]) assert.deepEqual(page.problems, []);
 });
 
-test("ten reloads while people type: nobody notices anything", async (t) => {
-  const server = await supervise(t, "local", 'min_uptime = "50ms"');
-  const [ann, ben] = [await person(t), await person(t, { locale: "ko-KR" })];
-  await enter(ann, server, "Ann", "r");
-  await enter(ben, server, "벤", "r");
-  await ann.locator("#log .notice", { hasText: "벤" }).waitFor();
-  // Whatever the page ever shows of a lost connection.
-  for (const page of [ann, ben]) {
-    await page.evaluate(() => {
-      window.states = [];
-      const state = document.querySelector("#state");
-      new MutationObserver(() => window.states.push(state.dataset.state)).observe(state, { attributes: true });
-    });
-  }
-  const words = Array.from({ length: 10 }, (_, n) => `word ${n} of Ann`);
-  for (const text of words) {
-    const reloaded = promisify(execFile)(program, ["reload"], { cwd: server.dir });
-    await ann.locator("#text").pressSequentially(text);
-    await ann.keyboard.press("Enter");
-    await reloaded;
-  }
-  await bubble(ben, "other", words.at(-1)).waitFor();
-  await ann.locator("#log .pending").first().waitFor({ state: "detached" });
-  const texts = (page) => page.locator("#log li:not(.notice) .bubble").allTextContents();
-  assert.deepEqual([await texts(ann), await texts(ben)], [words, words]);
-  assert.equal((await server.status()).restarts, 10);
-  for (const page of [ann, ben]) {
-    assert.deepEqual((await page.evaluate(() => window.states)).filter((state) => state !== "online"), []);
-    assert.deepEqual(page.problems, []);
-  }
-  await snap(ann, "after-ten-reloads-ann");
-});
+/** Of any certificate. */
+const TRUSTING = { ignoreHTTPSErrors: true };
+
+for (const [way, start] of [["http", supervise], ["https", secured]]) {
+  test(`ten reloads while people type, by ${way}: nobody notices anything`, async (t) => {
+    const server = await start(t, "local", 'min_uptime = "50ms"');
+    const [ann, ben] = [await person(t, TRUSTING), await person(t, { ...TRUSTING, locale: "ko-KR" })];
+    await enter(ann, server, "Ann", "r");
+    await enter(ben, server, "벤", "r");
+    await ann.locator("#log .notice", { hasText: "벤" }).waitFor();
+    // Whatever the page ever shows of a lost connection.
+    for (const page of [ann, ben]) {
+      await page.evaluate(() => {
+        window.states = [];
+        const state = document.querySelector("#state");
+        new MutationObserver(() => window.states.push(state.dataset.state)).observe(state, { attributes: true });
+      });
+    }
+    const words = Array.from({ length: 10 }, (_, n) => `word ${n} of Ann`);
+    for (const text of words) {
+      const reloaded = promisify(execFile)(program, ["reload"], { cwd: server.dir });
+      await ann.locator("#text").pressSequentially(text);
+      await ann.keyboard.press("Enter");
+      await reloaded;
+    }
+    await bubble(ben, "other", words.at(-1)).waitFor();
+    await ann.locator("#log .pending").first().waitFor({ state: "detached" });
+    const texts = (page) => page.locator("#log li:not(.notice) .bubble").allTextContents();
+    assert.deepEqual([await texts(ann), await texts(ben)], [words, words]);
+    assert.equal((await server.status()).restarts, 10);
+    for (const page of [ann, ben]) {
+      assert.deepEqual((await page.evaluate(() => window.states)).filter((state) => state !== "online"), []);
+      assert.deepEqual(page.problems, []);
+    }
+    await snap(ann, `after-ten-reloads-ann-${way}`);
+  });
+}
 
 test("the keyboard is enough, composing is left alone, the language switches", async (t) => {
   const server = await supervise(t);
