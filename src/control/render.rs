@@ -137,7 +137,11 @@ pub(crate) fn course(app: &AppStatus) -> Option<String> {
         times => format!(" (failed {times} times in a row; crash-looping after {most})"),
     };
     Some(match app.next_start_in_s {
-        Some(seconds) => format!("{reason}; starts again in {seconds:.1} s{in_a_row}"),
+        Some(seconds) if seconds < 60.0 => format!("{reason}; starts again in {seconds:.1} s{in_a_row}"),
+        Some(seconds) => {
+            let after = uptime(Duration::from_secs_f64(seconds).as_secs());
+            format!("{reason}; starts again in {after}{in_a_row}")
+        }
         None => format!("last restart: {reason}{in_a_row}"),
     })
 }
@@ -381,6 +385,7 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  -    
         };
         for (app, says) in [
             (is(0, None), "last restart: exited with code 3"),
+            (is(0, Some(7_325.0)), "exited with code 3; starts again in 2h 2m"),
             (is(1, Some(4.0)), "exited with code 3; starts again in 4.0 s"),
             (
                 is(6, Some(1.63)),

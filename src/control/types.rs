@@ -254,7 +254,7 @@ pub(crate) struct AppStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Health {
-    /// It is ready and answers.
+    /// It is ready and answers; or it did its work, ended with 0, and may.
     Ok,
     /// It does what it is there for, and could not make good a crash now: recovery does not work.
     Degraded,

@@ -44,6 +44,11 @@ impl Schedule {
         self.look = Instant::now() + left.map_or(LOOK_EVERY, |left| left.min(LOOK_EVERY));
     }
 
+    /// How long it is until its time comes.
+    pub(super) fn left(&self) -> Option<Duration> {
+        (self.next? - Local::now()).to_std().ok()
+    }
+
     /// When to look again.
     pub(super) fn wake_at(&self) -> Instant {
         self.look
@@ -60,6 +65,7 @@ mod tests {
         assert!(!schedule.is_due());
         schedule.next = Some(Local::now());
         assert!(schedule.is_due() && !schedule.is_due());
+        assert!(schedule.left().is_some_and(|left| left <= Duration::from_secs(25 * 3600)));
         assert!(schedule.wake_at() <= Instant::now() + LOOK_EVERY);
     }
 }

@@ -307,7 +307,7 @@ impl Driver {
             self.reload(&why, |unit, _| unit.name() == app);
         }
         for unit in self.units.iter_mut().filter(|unit| unit.wake_at().is_some_and(|at| at <= now)) {
-            unit.tick();
+            unit.tick(&self.config);
         }
     }
 

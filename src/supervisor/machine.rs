@@ -37,6 +37,7 @@
 //!   while the new version is on trial it speaks against that version, which is condemned. When its successor does
 //!   not make it, the next is tried after the delay of the backoff.
 //! - Condemned (a hang, the hard memory limit, never ready): killed at once, and treated as a crash.
+//! - The clock starts what ended by itself and was to end (a job); what somebody stopped it leaves alone.
 //! - A start while anything else than Stopped: it is running already, or will be. (The order to start an app that
 //!   waits in a backoff is a restart.)
 
@@ -84,7 +85,9 @@ pub(super) struct Machine {
     failure: Option<Reason>,
     /// The good version was ready when it ran last, and did not fail soon after.
     works: bool,
-    /// The last one ended well, and is not to come again.
+    /// The last one ended by itself, and does not come again by itself; the clock may start it.
+    ended: bool,
+    /// And it ended well.
     finished: bool,
 }
 
@@ -131,6 +134,7 @@ impl Machine {
             failures: 0,
             failure: None,
             works: false,
+            ended: false,
             finished: false,
         }
     }
@@ -164,7 +168,7 @@ impl Machine {
     fn begin(&mut self, id: Id, which: Which, now: Instant) {
         self.duty = Some(Duty { id, which, since: now, verdict: None });
         self.stable_at = None;
-        self.finished = false;
+        (self.ended, self.finished) = (false, false);
         self.in_vain = 0;
         self.rests_until = None;
         self.enter(State::Starting, now, Some(self.rules.listen_timeout));
@@ -258,6 +262,11 @@ impl Machine {
     /// Whether the good version worked when it ran last, or is good only as there was none before.
     pub(super) fn works(&self) -> bool {
         self.works
+    }
+
+    /// Whether it ended by itself, and waits for whoever starts it again.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state == State::Stopped && self.ended
     }
 
     /// Whether it did what it was there for, and ended.

@@ -81,7 +81,9 @@ impl Unit {
         let state = self.machine.state();
         match action {
             _ if self.leaving => return Err(Err("chat.toml does not have it any more".to_owned())),
-            Action::Stop if state == State::Stopped => return Err(Ok("it is stopped already".to_owned())),
+            Action::Stop if state == State::Stopped && !self.machine.has_ended() => {
+                return Err(Ok("it is stopped already".to_owned()));
+            }
             Action::Stop => return Ok(Event::Stop),
             _ if state == State::Stopping(None) => {
                 return Err(Err("it is being stopped: try again when it is done".to_owned()));

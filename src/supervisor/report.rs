@@ -5,7 +5,7 @@ use crate::control::{
     client,
     types::{AppStatus, Health, Status, Supervisor},
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Lines of its log that are shown of an app that fails over and over.
 const LAST_LINES: usize = 5;
@@ -41,9 +41,13 @@ impl Driver {
     }
 }
 
-/// To the tenth of a second.
-fn seconds_until(then: Instant) -> f64 {
-    (then.saturating_duration_since(Instant::now()).as_secs_f64() * 10.0).round() / 10.0
+fn until(then: Instant) -> Duration {
+    then.saturating_duration_since(Instant::now())
+}
+
+/// To the tenth of one.
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 
 impl Unit {
@@ -72,8 +76,8 @@ impl Unit {
                 .collect(),
             unstable_restarts: unstable,
             max_restarts,
-            next_start_in_s: self.machine.next_start().map(seconds_until),
-            on_trial_for_s: self.machine.on_trial_until().map(seconds_until),
+            next_start_in_s: self.next_start().map(seconds),
+            on_trial_for_s: self.machine.on_trial_until().map(until).map(seconds),
             memory_bytes: child.map_or(0, |child| child.usage.memory),
             memory_limit_bytes: app.max_memory_restart,
             cpu_percent: child.map_or(0.0, |child| (child.usage.cpu * 10.0).round() / 10.0),
@@ -97,6 +101,12 @@ impl Unit {
         }
     }
 
+    /// How long it is until it is started again, by the backoff or by the clock.
+    fn next_start(&self) -> Option<Duration> {
+        let clock = self.schedule.as_ref().filter(|_| self.machine.has_ended());
+        self.machine.next_start().map(until).or_else(|| clock?.left())
+    }
+
     pub(super) fn health(&self) -> Health {
         let probed = self.on_duty().and_then(|child| child.probed.as_ref());
         match self.machine.state() {
@@ -106,6 +116,7 @@ impl Unit {
                 None => Health::Ok,
             },
             State::HandingOver | State::Switching => Health::Ok,
+            State::Stopped if self.machine.has_finished() => Health::Ok,
             State::Stopped => Health::Stopped,
             State::Backoff => Health::Unhealthy,
             _ if self.machine.is_crash_looping() => Health::Unhealthy,

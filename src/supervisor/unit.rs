@@ -200,7 +200,7 @@ impl Unit {
             let why = match (before, after) {
                 (_, "online") | ("stopping", "stopped") => None,
                 // What it was before is over.
-                ("stopped", _) => self.order.as_ref().map(Order::reason),
+                ("stopped", _) if restarted == 0 => self.order.as_ref().map(Order::reason),
                 (_, "stopping" | "stopped") if self.ending.is_some() => {
                     self.ending.take().map(|why| Reason::new(Class::Asked, why))
                 }
@@ -397,20 +397,30 @@ impl Unit {
             .min()
     }
 
-    /// Time has passed.
-    pub(super) fn tick(&mut self) {
+    /// Time has passed. What the clock starts anew it starts as `config` has it.
+    pub(super) fn tick(&mut self, config: &Config) {
         let looked = self.schedule.as_mut().filter(|schedule| schedule.wake_at() <= Instant::now());
         if let Some(schedule) = looked
             && schedule.is_due()
         {
-            let why = format!("cron_restart {}", schedule.text());
-            self.step(Event::Reload(Reason::new(Class::Cron, why), Which::Good));
+            let why = Reason::new(Class::Cron, format!("cron_restart {}", schedule.text()));
+            self.clock_strikes(why, config);
         }
         if self.closes.take_if(|at| *at <= Instant::now()).is_some() && self.is(State::Stopped) {
             self.good.let_go();
             return;
         }
         self.step(Event::Tick);
+    }
+
+    fn clock_strikes(&mut self, why: Reason, config: &Config) {
+        let app = config.enabled().find(|app| app.name == self.name() && self.machine.has_ended());
+        // It may have let go of its sockets meanwhile, and be another by now.
+        if let Some(Err(error)) = app.map(|app| self.prepare(config, app)) {
+            self.tell("not started", Some(format!("{why}: {error:#}")), Some(Class::Cron));
+            return;
+        }
+        self.step(Event::Reload(why, Which::Good));
     }
 
     pub(super) fn is(&self, state: State) -> bool {

@@ -183,3 +183,27 @@ fn who_has_to_be_killed_is_said_to_have_been() {
     let (_, said) = order(folder, &["events", "-n", "100"]);
     assert!(said.contains(": did not end within 300ms of SIGTERM"), "{said}");
 }
+
+#[test]
+fn a_job_is_started_by_the_clock_is_well_between_and_stays_away_when_it_is_stopped() {
+    let keys = "autorestart = false\ncron_restart = \"*/7 * * * * *\"";
+    let supervisor = program(r#"["sh", "-c", "echo at work"]"#, keys);
+    let folder = supervisor.dir.path();
+    // Seven seconds are longer than it keeps what it has when it is stopped.
+    let app = until("two more runs", || {
+        supervisor.app().filter(|app| app["state"] == "stopped" && app["restarts"].as_u64() >= Some(2))
+    });
+    assert_eq!((&app["health"], &app["unstable_restarts"]), (&"ok".into(), &0.into()), "{app}");
+    assert!(app["next_start_in_s"].as_f64().is_some_and(|left| left <= 7.0), "{app}");
+    assert_eq!(order(folder, &["status"]).0, Some(0));
+    let (_, said) = order(folder, &["events", "-n", "100"]);
+    assert!(said.contains("starting") && said.contains(": cron_restart */7 * * * * *"), "{said}");
+    assert_eq!(order(folder, &["stop"]), (Some(0), "chatting: it is stopped\n".to_owned()));
+    let app = supervisor.app().unwrap();
+    assert_eq!(
+        (&app["health"], &app["next_start_in_s"]),
+        (&"stopped".into(), &serde_json::Value::Null),
+        "{app}"
+    );
+    assert_eq!(order(folder, &["start"]).0, Some(0));
+}

@@ -117,8 +117,12 @@ impl Machine {
     fn crashed(&mut self, duty: Duty, exit: Exit, now: Instant, chance: f64) -> Effects {
         let stable = self.state != State::Starting && self.stable_at.take().is_none();
         self.works &= stable || duty.which != Which::Good;
-        self.unstable = if stable { 1 } else { self.unstable.saturating_add(1) };
         let meant = duty.verdict.is_none() && exit.code.is_some_and(|code| self.is_meant(code));
+        self.unstable = match (meant, stable) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => self.unstable.saturating_add(1),
+        };
         self.finished = meant && exit.code == Some(0);
         let over = meant || (duty.verdict.is_none() && !self.rules.autorestart && duty.which == Which::Good);
         let how = duty.verdict.unwrap_or(Reason::new(Class::Crash, exit.how));
@@ -152,6 +156,7 @@ impl Machine {
                 self.again(which, now)
             }
             (None, None) if over => {
+                self.ended = true;
                 self.enter(State::Stopping(None), now, None);
                 self.settle(now)
             }

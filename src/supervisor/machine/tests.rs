@@ -139,6 +139,26 @@ fn what_it_waits_for_is_known() {
 }
 
 #[test]
+fn the_clock_starts_what_ended_by_itself_and_never_what_was_stopped() {
+    let clock = || Event::Reload(Reason::new(Class::Cron, "the clock"), Good);
+    let done = |id| Event::Exited(id, Exit { code: Some(0), how: "exited with code 0".into() });
+    let mut stage = Stage::new();
+    stage.machine.set_rules(Rules { autorestart: false, ..rules() });
+    stage.check(clock(), &[], "stopped").check(Event::Start, &[duty(1, Good)], "starting");
+    // However often: who ends as it may does not fail.
+    for id in 1..=20 {
+        stage.check(done(id), &[], "stopped").check(reload(), &[], "stopped");
+        stage.check(clock(), &[duty(id + 1, Good)], "starting");
+    }
+    assert_eq!((stage.reason(), stage.machine.unstable().0), ("the clock", 0));
+    // One that failed is tried again as well; one that was stopped, before or after its end, is not.
+    stage.check(exit(21), &[], "stopped").check(clock(), &[duty(22, Good)], "starting");
+    stage.check(done(22), &[], "stopped").check(Event::Stop, &[], "stopped").check(clock(), &[], "stopped");
+    stage.check(Event::Start, &[duty(23, Good)], "starting").check(Event::Stop, &[Terminate(23)], "stopping");
+    stage.check(done(23), &[], "stopped").check(clock(), &[], "stopped");
+}
+
+#[test]
 fn the_good_version_works_while_it_does() {
     let mut stage = Stage::new();
     stage.check(Event::Start, &[duty(1, Good)], "starting");

@@ -14,6 +14,7 @@ impl Machine {
     }
 
     pub(super) fn stop(&mut self, now: Instant) -> Effects {
+        (self.ended, self.finished) = (false, false);
         let mut effects = self.dismiss(now, Some("stopped before it had proved itself"));
         match self.state {
             State::Stopped | State::Stopping(None) => {}
@@ -110,6 +111,10 @@ impl Machine {
 
     pub(super) fn reload(&mut self, why: Reason, which: Which, now: Instant) -> Effects {
         match self.state {
+            State::Stopped if self.ended && why.class == Class::Cron => {
+                self.reason = Some(why);
+                self.again(which, now)
+            }
             _ if which == Which::Good && self.is_on_trial() => self.condemn(why, now),
             State::Online | State::Reloading if !self.rules.stands_by => self.restart(why, which, now),
             State::Reloading | State::HandingOver | State::Switching if which == Which::Good => Vec::new(),
