@@ -70,6 +70,9 @@ fn outcome(migrated: &Migrated, args: &Init) -> String {
     if migrated.apps.iter().any(|(_, is)| !is.starts_with("chat server")) {
         text.push_str("mind: pm2 ends a program by SIGINT, chatctl by SIGTERM\n");
     }
+    if let Some(command) = &migrated.by_node {
+        text.push_str(&format!("what only Node can find out it tells, and again:\n  {command}\n"));
+    }
     let config = if args.file == Path::new("chat.toml") {
         String::new()
     } else {

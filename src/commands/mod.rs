@@ -25,6 +25,7 @@ use crate::{
 };
 use std::{
     io,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -72,12 +73,29 @@ fn state_dir(args: &ConfigArg) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The apps whose sockets are held, though their supervisor is gone.
+fn left_behind(state_dir: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(state_dir.join("run")).into_iter().flatten().flatten();
+    let held = files
+        .map(|file| file.path())
+        .filter(|path| path.extension().is_some_and(|is| is == "sock") && UnixStream::connect(path).is_ok());
+    let mut apps: Vec<String> =
+        held.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+    apps.sort();
+    apps
+}
+
 /// Why a supervisor gave no answer.
 fn unanswered(state_dir: &Path, error: &anyhow::Error) -> Failure {
     match error.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            Failure::new(Exit::NoSupervisor, format_args!("no supervisor runs on {}", state_dir.display()))
-                .hint("start it with `chatctl supervise --detach`, or name its chat.toml with --config")
+            let there_is_none = format!("no supervisor runs on {}", state_dir.display());
+            let left = left_behind(state_dir).join(", ");
+            Failure::new(Exit::NoSupervisor, there_is_none).hint(if left.is_empty() {
+                "start it with `chatctl supervise --detach`, or name its chat.toml with --config".to_owned()
+            } else {
+                format!("{left}: goes on without it; `chatctl supervise --detach` takes over what runs")
+            })
         }
         Some(io::ErrorKind::PermissionDenied) => {
             Failure::failed(format_args!("{} belongs to another user", state_dir.display()))

@@ -25,6 +25,9 @@ use value::{Value, What};
 /// Longer than any ecosystem file that people wrote.
 pub(crate) const LONGEST: u64 = 1 << 20;
 
+/// What is said of what only Node could find out.
+const BY_NODE_ONLY: [&str; 2] = ["without running the file", "is another file or module"];
+
 /// One thing that was not carried over, or not as it stood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Note {
@@ -57,6 +60,8 @@ pub(crate) struct Migrated {
     pub(crate) apps: Vec<(String, String)>,
     /// What was not carried over, in the order of the pm2 file.
     pub(crate) notes: Vec<Note>,
+    /// How Node finds out the rest, where it can: a line for the shell.
+    pub(crate) by_node: Option<String>,
 }
 
 /// What the migration depends on besides the file.
@@ -127,7 +132,13 @@ pub(crate) fn made_of(text: &str, place: &Place<'_>) -> Result<Migrated, Failure
                 .hint("one ends in .js, .cjs, .mjs, .json, .yaml or .yml"));
         }
     };
-    let read = read.map_err(|why| Failure::usage(format_args!("{name}: {why}")))?;
+    let read = read.map_err(|why| {
+        let failure = Failure::usage(format_args!("{name}: {why}"));
+        match by_node(place, &why, "") {
+            Some(command) => failure.hint(format_args!("Node can run it: {command}")),
+            None => failure,
+        }
+    })?;
     let plan = pm2::plan(read, place);
     if plan.apps.is_empty() {
         let why: String = plan
@@ -135,10 +146,33 @@ pub(crate) fn made_of(text: &str, place: &Place<'_>) -> Result<Migrated, Failure
             .iter()
             .map(|note| format!("\n  line {}: {}: {}", note.line, note.what, note.why))
             .collect();
-        return Err(Failure::usage(format_args!("{name}: there is no app that could be read{why}"))
-            .hint("`chatctl init` without --from writes a chat.toml to begin with"));
+        let hint = match by_node(place, &why, "") {
+            Some(command) => format!("Node can run it: {command}"),
+            None => "`chatctl init` without --from writes a chat.toml to begin with".to_owned(),
+        };
+        return Err(
+            Failure::usage(format_args!("{name}: there is no app that could be read{why}")).hint(hint)
+        );
     }
-    write::write(plan, place).map_err(Failure::failed)
+    let mut migrated = write::write(plan, place).map_err(Failure::failed)?;
+    migrated.by_node = migrated.notes.iter().find_map(|note| by_node(place, &note.why, "--force "));
+    Ok(migrated)
+}
+
+/// How Node tells what is known only when the file is run, should `why` say that this is so: as JSON beside the file, so
+/// that paths mean the same.
+fn by_node(place: &Place<'_>, why: &str, force: &str) -> Option<String> {
+    let is_script = place.from.extension().is_some_and(|is| is == "js" || is == "cjs");
+    if !is_script || !BY_NODE_ONLY.iter().any(|words| why.contains(words)) {
+        return None;
+    }
+    let [from, json, to] = [place.from, &place.from.with_extension("json"), place.to].map(|path| {
+        let path = path.display().to_string();
+        shlex::try_quote(&path).map(std::borrow::Cow::into_owned).ok()
+    });
+    let (from, json, to) = (from?, json?, to?);
+    let script = "'JSON.stringify(require(process.argv[1]))'";
+    Some(format!("node -p {script} {from} > {json} && chatctl init {force}--from {json} {to}"))
 }
 
 /// Without `.` and `..`, by the words alone.

@@ -60,7 +60,7 @@ fn done(plan: Plan, text: String) -> Migrated {
         apps.push((app.name, app.is));
     }
     notes.sort_by_key(|note| note.line);
-    Migrated { text, apps, notes }
+    Migrated { text, apps, notes, by_node: None }
 }
 
 fn text(plan: &Plan, place: &Place<'_>) -> String {

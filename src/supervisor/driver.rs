@@ -249,9 +249,10 @@ impl Driver {
         let give = |name: String| {
             let (reply, outcome) = oneshot::channel();
             match (self.units.iter_mut().find(|unit| unit.name() == name), &problems) {
-                (None, _) => {
-                    drop(reply.send(Outcome::new(&name, Err(absence(&name, &known, &self.problems)))))
-                }
+                (None, _) => drop(
+                    reply
+                        .send(Outcome::new(&name, Err(absence(&name, &known, &self.config, &self.problems)))),
+                ),
                 (_, Some(problem)) => drop(reply.send(Outcome::new(&name, Err(problem.clone())))),
                 // It has only just been started, as everything is now.
                 (Some(unit), None) if came.contains(&name) => unit.order(Action::Start, &self.config, reply),
@@ -329,7 +330,10 @@ impl Driver {
 }
 
 /// Why there is no app of this name.
-fn absence(name: &str, known: &[String], problems: &[String]) -> String {
+fn absence(name: &str, known: &[String], config: &Config, problems: &[String]) -> String {
+    if config.app(name).is_some_and(|app| !app.enabled) {
+        return "chat.toml has it with `enabled = false`".to_owned();
+    }
     let its = |problem: &String| Some(problem.strip_prefix(name)?.strip_prefix(": ")?.to_owned());
     let unknown = || format!("there is no app of this name; there are {}", known.join(", "));
     problems.iter().find_map(its).unwrap_or_else(unknown)

@@ -299,7 +299,7 @@ async fn run(argv: &[String], call: &Bytes, longest: Duration, children: &Childr
     let ended = async {
         if let Some(mut input) = input.take() {
             // One that does not want to know may close it.
-            let _ = input.write_all(call).await;
+            let _ = input.write_all(&[call, &b"\n"[..]].concat()).await;
         }
         child.wait().await
     };

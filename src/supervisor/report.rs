@@ -59,13 +59,14 @@ impl Unit {
         let probe = child.and_then(|child| child.probed.as_ref());
         let known = probe.and_then(|probe| probe.as_ref().ok());
         let health = self.health();
+        let age = child.map_or(Duration::ZERO, |child| child.age);
         let (unstable, max_restarts) = self.machine.unstable();
         let tail = || logs::last_words(&self.log_file, LAST_LINES).unwrap_or_default();
         AppStatus {
             name: app.name.clone(),
             state: self.machine.word().to_owned(),
             pid: child.map(|child| child.pid),
-            uptime_s: self.machine.duty().map_or(0, |(_, since)| since.elapsed().as_secs()),
+            uptime_s: self.machine.duty().map_or(0, |(_, since)| (since.elapsed() + age).as_secs()),
             restarts: self.machine.restarts(),
             last_reason: self.machine.reason().map(str::to_owned),
             last_reason_class: self.machine.reason_class().map(|class| class.as_str().to_owned()),

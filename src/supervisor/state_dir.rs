@@ -3,7 +3,9 @@
 use crate::{error::Failure, lock::lock};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    param::clock_ticks_per_second,
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+    time::{ClockId, clock_gettime},
 };
 use std::{
     fmt,
@@ -220,6 +222,14 @@ fn recorded(run: &Path, app: &str) -> Vec<Pid> {
         (born(pid)? == start).then(|| Pid::from_raw(i32::try_from(pid).ok()?)).flatten()
     };
     text.lines().filter_map(lives).collect()
+}
+
+/// For how long a process has lived.
+pub(super) fn age(pid: u32) -> Option<Duration> {
+    let ticks: u64 = born(pid)?.parse().ok()?;
+    let since_boot = clock_gettime(ClockId::Boottime);
+    let now = Duration::new(u64::try_from(since_boot.tv_sec).ok()?, u32::try_from(since_boot.tv_nsec).ok()?);
+    now.checked_sub(Duration::from_millis(ticks.checked_mul(1000)? / clock_ticks_per_second()))
 }
 
 /// When a process that lives began, in the kernel's ticks: together with its pid that names it for good (proc(5), field 22).

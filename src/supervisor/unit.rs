@@ -86,6 +86,8 @@ pub(super) struct Unit {
 pub(super) struct Running {
     pub(super) pid: u32,
     pub(super) version: Arc<Version>,
+    /// How long it had lived before it came here.
+    pub(super) age: Duration,
     /// How long the log was before it.
     pub(super) log_began: u64,
     pub(super) usage: Usage,
@@ -164,7 +166,9 @@ impl Unit {
     fn take_over(&mut self, child: Child) {
         self.step(Event::Adopted);
         let Some((id, _)) = self.machine.duty() else { return };
+        let age = state_dir::age(child.pid).unwrap_or_default();
         self.attend(id, child, self.good.clone(), None);
+        self.children.get_mut(&id).into_iter().for_each(|child| child.age = age);
         self.tell("taken over", Some("an earlier supervisor left it behind".to_owned()), None);
         self.is_ready(id);
     }
@@ -299,6 +303,7 @@ impl Unit {
         let running = Running {
             pid,
             version,
+            age: Duration::ZERO,
             log_began,
             usage,
             probed: None,

@@ -90,7 +90,7 @@ fn each_foreign_crate_has_one_home() {
         ("server/tls/", &["aws_lc_rs::"]),
         ("migrate/js", &["tree_sitter::", "tree_sitter_javascript::"]),
         ("migrate/yaml.rs", &["saphyr::"]),
-        ("migrate/pm2/program.rs", &["shlex::"]),
+        ("migrate/", &["shlex::"]),
         ("bench/tally.rs", &["hdrhistogram::"]),
         ("server/recovery/", &["rusqlite::", "crc32fast::", "getrandom::"]),
     ] {

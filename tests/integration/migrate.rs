@@ -1,7 +1,7 @@
 //! `chatctl init --from`, on pm2 files as people write them: tests/pm2, each with the chat.toml it becomes.
 
 use crate::program::{chatctl, stderr};
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 /// Runs it on a copy in a folder of its own, and gives what it printed and wrote, with HERE for the folder.
 fn migrate(file: &Path, arguments: &[&str]) -> (String, String) {
@@ -79,4 +79,37 @@ fn what_cannot_be_read_at_all_writes_nothing() {
         assert!(stderr(&output).contains(why), "{}", stderr(&output));
     }
     assert!(!folder.path().join("chat.toml").exists());
+}
+
+#[test]
+fn what_only_node_can_find_out_it_tells_by_the_line_that_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let pm2 = "const base = { max_restarts: 7 };\nmodule.exports = { apps: [{ ...base, name: 'bot', script: 'bot.js' },\n\
+               ...['web', 'react'].map((kind, i) => ({ ...base, name: kind, script: `${kind}_worker.js`, env: { PORT: 4000 + i } }))] };";
+    let whole = "module.exports = { apps: ['bot', 'mail'].map((name) => ({ name, script: `${name}.js` })) };";
+    for (text, apps, wrote) in
+        [(pm2, ["bot", "web", "react"].as_slice(), true), (whole, &["bot", "mail"], false)]
+    {
+        fs::write(folder.path().join("it's.config.js"), text).unwrap();
+        let output = chatctl(folder.path(), &["init", "--force", "--from", "it's.config.js", "new.toml"]);
+        assert_eq!(output.status.success(), wrote, "{}", stderr(&output));
+        let said = String::from_utf8(output.stdout.clone()).unwrap() + &stderr(&output);
+        let line = said.lines().find_map(|line| Some(&line[line.find("node -p ")?..])).expect(&said);
+        if Command::new("node").arg("-v").output().is_err() {
+            return eprintln!("skipped: there is no node");
+        }
+        let line = line.replace("chatctl init", concat!(env!("CARGO_BIN_EXE_chatctl"), " init"));
+        let ran = Command::new("sh").args(["-c", &line]).current_dir(folder.path()).output().unwrap();
+        assert!(ran.status.success(), "{line}: {}", stderr(&ran));
+        let written = fs::read_to_string(folder.path().join("new.toml")).unwrap();
+        for name in apps {
+            assert!(written.contains(&format!("name = \"{name}\"")), "{name} in {written}");
+        }
+        fs::remove_file(folder.path().join("new.toml")).unwrap();
+    }
+    // Nothing is said of Node where all is known.
+    fs::write(folder.path().join("known.config.js"), "module.exports = [{ script: 'a.js', args: ['x'] }]")
+        .unwrap();
+    let output = chatctl(folder.path(), &["init", "--from", "known.config.js"]);
+    assert!(output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("node -p"));
 }

@@ -207,3 +207,17 @@ fn a_job_is_started_by_the_clock_is_well_between_and_stays_away_when_it_is_stopp
     );
     assert_eq!(order(folder, &["start"]).0, Some(0));
 }
+
+#[test]
+fn an_app_that_is_switched_off_is_said_to_be() {
+    let supervisor = Supervisor::prepare("");
+    let toml = fs::read_to_string(supervisor.path("chat.toml")).unwrap();
+    let off = "[[app]]\nname = \"later\"\ncommand = [\"true\"]\nenabled = false\n";
+    fs::write(supervisor.path("chat.toml"), toml + off).unwrap();
+    let supervisor = supervisor.launch();
+    let (code, said) = order(supervisor.dir.path(), &["start", "later"]);
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(1), "chatctl: start: later: chat.toml has it with `enabled = false`\n")
+    );
+}

@@ -294,12 +294,18 @@ fn a_broken_chat_toml_changes_nothing_and_a_good_one_is_taken_over() {
 fn a_killed_supervisor_takes_nothing_with_it_and_the_next_takes_over() {
     let mut supervisor = Supervisor::start("");
     let child = supervisor.child();
+    let is_older = |app: &serde_json::Value| app["uptime_s"].as_u64() >= Some(2);
+    until("it to be two seconds old", || supervisor.app().filter(is_older));
     for round in 1..=5 {
         signal(supervisor.pid(), "KILL");
         supervisor.ended();
         assert!(supervisor.handshake().unwrap().contains("\"sid\""), "the chat goes on");
+        let nobody = chatctl(supervisor.dir.path(), &["status"]);
+        assert_eq!(nobody.status.code(), Some(3));
+        assert!(stderr(&nobody).contains("hint: chatting: goes on without it"), "{}", stderr(&nobody));
         supervisor = supervisor.launch();
         assert_eq!(supervisor.child(), child, "round {round}: {}", supervisor.log());
+        assert!(is_older(&supervisor.app().unwrap()), "whoever looks after it");
     }
     // It is a child like any other: stopped cleanly, its log complete, its successor started when it dies.
     signal(child, "KILL");
@@ -308,6 +314,8 @@ fn a_killed_supervisor_takes_nothing_with_it_and_the_next_takes_over() {
     let stopped = chatctl(supervisor.dir.path(), &["shutdown"]);
     assert!(stopped.status.success(), "{}", stderr(&stopped));
     assert!(supervisor.ended().success());
+    let nobody = chatctl(supervisor.dir.path(), &["status"]);
+    assert!(stderr(&nobody).contains("hint: start it with"), "{}", stderr(&nobody));
     assert!(supervisor.handshake().is_err());
     let log = fs::read_to_string(supervisor.path("state/logs/chatting.log")).unwrap();
     assert_eq!(log.matches("listening on http://").count(), 2, "{log}");
