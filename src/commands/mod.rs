@@ -73,6 +73,12 @@ fn state_dir(args: &ConfigArg) -> Result<PathBuf, Failure> {
     }
 }
 
+/// Who asks may not look into it.
+fn anothers(state_dir: &Path) -> Failure {
+    Failure::failed(format_args!("{} belongs to another user", state_dir.display()))
+        .hint("ask as that user, or as root")
+}
+
 /// The apps whose sockets are held, though their supervisor is gone.
 fn left_behind(state_dir: &Path) -> Vec<String> {
     let files = std::fs::read_dir(state_dir.join("run")).into_iter().flatten().flatten();
@@ -97,10 +103,7 @@ fn unanswered(state_dir: &Path, error: &anyhow::Error) -> Failure {
                 format!("{left}: goes on without it; `chatctl supervise --detach` takes over what runs")
             })
         }
-        Some(io::ErrorKind::PermissionDenied) => {
-            Failure::failed(format_args!("{} belongs to another user", state_dir.display()))
-                .hint("ask as that user, or as root")
-        }
+        Some(io::ErrorKind::PermissionDenied) => anothers(state_dir),
         _ => Failure::failed(format_args!("the supervisor does not answer: {error:#}")),
     }
 }

@@ -20,7 +20,7 @@ use std::{
 
 pub(crate) fn logs(args: &Read) -> Result<ExitCode, Failure> {
     let state_dir = super::state_dir(&args.config)?;
-    let folder = state_dir.join("logs");
+    let folder = folder(&state_dir)?;
     let log = |name: &String| folder.join(format!("{name}.log"));
     // Of those that have yet to begin one, only who follows has something.
     let mut known = known(args, &state_dir);
@@ -52,6 +52,7 @@ pub(crate) fn logs(args: &Read) -> Result<ExitCode, Failure> {
 
 pub(crate) fn events(args: &Read) -> Result<ExitCode, Failure> {
     let state_dir = super::state_dir(&args.config)?;
+    folder(&state_dir)?;
     let file = events::file(&state_dir);
     let width = widest(&known(args, &state_dir));
     read(args, &state_dir.join("logs"), &[file], |_, line| {
@@ -61,6 +62,15 @@ pub(crate) fn events(args: &Read) -> Result<ExitCode, Failure> {
         }
         if args.json { line.to_owned() } else { shown(&happened, width) }
     })
+}
+
+/// Where the files are. What may not be looked at is not said to be missing.
+fn folder(state_dir: &Path) -> Result<PathBuf, Failure> {
+    let folder = state_dir.join("logs");
+    match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(super::anothers(state_dir)),
+        _ => Ok(folder),
+    }
 }
 
 /// In the time of this machine; the names are so wide.

@@ -160,3 +160,22 @@ fn what_is_written_is_nobody_elses_business() {
     }
     assert!(seen >= 5, "{seen} files");
 }
+
+#[test]
+fn who_may_not_look_is_told_so_and_not_that_there_is_nothing() {
+    if !is_root() {
+        return;
+    }
+    let supervisor = Supervisor::start("");
+    fs::set_permissions(supervisor.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // Where that user may pass, wherever this was built.
+    let program = supervisor.path("chatctl");
+    fs::copy(env!("CARGO_BIN_EXE_chatctl"), &program).unwrap();
+    for what in ["status", "logs", "events", "reload"] {
+        let mut asks = Command::new(&program);
+        let asked =
+            asks.arg(what).current_dir(supervisor.dir.path()).uid(NOBODY).gid(NOBODY).output().unwrap();
+        assert_eq!(asked.status.code(), Some(1), "{what}");
+        assert!(program::stderr(&asked).contains("belongs to another user"), "{what}: {asked:?}");
+    }
+}
