@@ -65,6 +65,13 @@ impl Look {
     }
 }
 
+/// Whether somebody should know who wants to hear of what goes wrong only.
+fn is_bad(what: &str, class: Option<Class>) -> bool {
+    use Class::{Crash, Hang, Memory, NotReady, RolledBack};
+    matches!(class, Some(Crash | Hang | Memory | NotReady | RolledBack))
+        || matches!(what, "refused" | "degraded" | "killed" | "not replaced" | "not started")
+}
+
 impl Unit {
     /// As it is told.
     pub(super) fn happened(&self, what: &str, why: Option<String>, class: Option<Class>) -> Happened {
@@ -75,7 +82,11 @@ impl Unit {
     /// The one place where what happens to an app is written down.
     pub(super) fn tell(&self, what: &str, why: Option<String>, class: Option<Class>) -> Happened {
         let happened = self.happened(what, why, class);
-        tracing::info!(app = happened.app, pid = happened.pid, why = happened.why, "{what}");
+        if is_bad(what, class) && !self.machine.has_finished() {
+            tracing::warn!(app = happened.app, pid = happened.pid, why = happened.why, "{what}");
+        } else {
+            tracing::info!(app = happened.app, pid = happened.pid, why = happened.why, "{what}");
+        }
         self.place.events.record(&happened);
         happened
     }
@@ -116,6 +127,23 @@ impl Unit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_goes_wrong_is_a_warning() {
+        for (what, class, bad) in [
+            ("starting", Some(Class::Crash), true),
+            ("waiting", Some(Class::NotReady), true),
+            ("refused", None, true),
+            ("degraded", None, true),
+            ("starting", Some(Class::Asked), false),
+            ("reloading", Some(Class::File), false),
+            ("online", None, false),
+            ("kept", None, false),
+            ("recovered", None, false),
+        ] {
+            assert_eq!(is_bad(what, class), bad, "{what} {class:?}");
+        }
+    }
 
     const WELL: Look =
         Look { restarts: 1, reason: None, failures: 1, failure: None, looping: false, stable: true };

@@ -231,3 +231,16 @@ fn a_flood_of_lines_is_kept_whole_to_the_last_before_an_abort() {
     let last: serde_json::Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
     assert_eq!((&last["app"], last["line"].is_string()), (&"chatting".into(), true), "{last}");
 }
+
+#[test]
+fn who_wants_to_hear_of_what_goes_wrong_only_hears_of_that() {
+    let supervisor = begin(r#"["sh", "-c", "exit 3"]"#, "[log]\nlevel = \"warn\"");
+    until("a failure", || supervisor.log().contains("waiting").then_some(()));
+    assert!(supervisor.log().contains("exited with code 3"), "{}", supervisor.log());
+    assert!(chatctl(supervisor.dir.path(), &["shutdown"]).status.success());
+    assert!(!supervisor.log().contains("stopped"), "{}", supervisor.log());
+    // A job that is done has not gone wrong.
+    let supervisor = begin(r#"["true"]"#, "autorestart = false\n[log]\nlevel = \"warn\"");
+    until("its end", || (supervisor.app()?["state"] == "stopped").then_some(()));
+    assert_eq!(supervisor.log(), "");
+}
