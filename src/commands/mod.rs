@@ -63,6 +63,12 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
     runtime.block_on(future)
 }
 
+/// Whether what goes there is to be coloured: on a terminal that can, for people who do not mind (no-color.org).
+fn takes_colour(out: &impl io::IsTerminal) -> bool {
+    let minds = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+    out.is_terminal() && !minds && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
 /// Where the supervisor of this configuration is. A broken chat.toml is just when one asks: the supervisor runs on
 /// with the last good one.
 fn state_dir(args: &ConfigArg) -> Result<PathBuf, Failure> {

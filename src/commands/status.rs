@@ -59,7 +59,7 @@ fn text(args: &cli::Status, status: &Status) -> Result<String, Failure> {
         let json = serde_json::to_string_pretty(status);
         return json.map(|json| json + "\n").map_err(|error| Failure::failed(error.to_string()));
     }
-    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let colour = super::takes_colour(&io::stdout());
     let width =
         tcgetwinsize(io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0);
     let mut text = render::render(status, colour, width);

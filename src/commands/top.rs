@@ -11,7 +11,7 @@ pub(crate) fn run(args: &ConfigArg) -> Result<ExitCode, Failure> {
     if !(io::stdin().is_terminal() && io::stdout().is_terminal()) {
         return Err(Failure::usage("this needs a terminal").hint("`chatctl status --watch` does not"));
     }
-    let colour = std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let colour = super::takes_colour(&io::stdout());
     super::block_on(async { Ok(top::run(state_dir, colour).await?) })?;
     Ok(ExitCode::SUCCESS)
 }

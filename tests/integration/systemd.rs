@@ -4,7 +4,10 @@ use crate::program::{DEADLINE, Supervisor, chatctl, config, handshake, signal, s
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
-    os::{fd::AsRawFd, unix::net::UnixDatagram},
+    os::{
+        fd::AsRawFd,
+        unix::{fs::MetadataExt, net::UnixDatagram},
+    },
     path::Path,
     process::{Command, Stdio},
 };
@@ -236,4 +239,22 @@ fn the_units_are_what_systemd_takes() {
             assert!(fine && level <= most, "{file}: exposure {level}\n{said}");
         }
     }
+}
+
+#[test]
+fn in_the_journal_each_line_has_its_priority() {
+    let mut supervisor = Supervisor::prepare("");
+    let journal = supervisor.path("supervisor.log");
+    fs::write(&journal, "").unwrap();
+    let is = fs::metadata(&journal).unwrap();
+    let heard = start(&mut supervisor, &[("JOURNAL_STREAM", &format!("{}:{}", is.dev(), is.ino()))]);
+    heard.next(|line| line == "READY=1");
+    signal(supervisor.child(), "KILL");
+    supervisor.restarted(1);
+    let log = supervisor.log();
+    assert!(log.lines().all(|line| line.starts_with("<6>") || line.starts_with("<4>")), "{log}");
+    assert!(log.lines().any(|line| line.starts_with("<4>") && line.contains("SIGKILL")), "{log}");
+    // Its child's is another stream, and no journal.
+    let its = fs::read_to_string(supervisor.path("state/logs/chatting.log")).unwrap();
+    assert!(its.contains(" err |  INFO ") && !its.contains("<6>"), "{its}");
 }

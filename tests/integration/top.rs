@@ -141,3 +141,18 @@ fn a_pipe_gets_lines_and_nothing_else() {
     assert!(lines[3].starts_with("app "), "{lines:?}");
     assert!(lines.iter().all(|line| !line.contains('\u{1b}')), "{lines:?}");
 }
+
+#[test]
+fn a_log_on_a_terminal_is_coloured_unless_somebody_minds() {
+    let supervisor = Supervisor::prepare("");
+    let Some(tmux) = Tmux::start(&supervisor) else { return };
+    for (set, coloured) in [("", true), ("NO_COLOR=1", false), ("TERM=dumb", false)] {
+        let serve = format!("clear; {set} {} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_chatctl"));
+        tmux.keys(&[&serve, "Enter"]);
+        tmux.shows("listening on http");
+        let screen = tmux.run(&["capture-pane", "-p", "-e"]).unwrap();
+        assert_eq!(screen.contains("\u{1b}[32m INFO"), coloured, "{set}: {screen:?}");
+        tmux.keys(&["C-c"]);
+        tmux.shows("SIGINT");
+    }
+}
