@@ -142,6 +142,9 @@ pub(crate) fn course(app: &AppStatus) -> Option<String> {
             let after = uptime(Duration::from_secs_f64(seconds).as_secs());
             format!("{reason}; starts again in {after}{in_a_row}")
         }
+        None if app.state == "stopped" && app.health == Health::Ok => {
+            format!("its work is done: {reason}")
+        }
         None => format!("last restart: {reason}{in_a_row}"),
     })
 }
@@ -403,6 +406,9 @@ web       waiting     -       -         3           -     -  0.0.0.0:3000  -    
             let page = render(&status(vec![app]), false, None);
             assert!(page.contains(&format!("web: {says}\n")), "{says}\n{page}");
         }
+        let done = AppStatus { state: "stopped".into(), health: Health::Ok, ..is(0, None) };
+        let page = render(&status(vec![done]), false, None);
+        assert!(page.contains("web: its work is done: exited with code 3\n"), "{page}");
         let trial = AppStatus { on_trial_for_s: Some(4.0), ..app("web", Health::Ok) };
         let page = render(&status(vec![trial]), false, None);
         assert!(page.contains("web: the new version is on trial for 4.0 s more\n"), "{page}");
