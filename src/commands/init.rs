@@ -67,9 +67,6 @@ fn outcome(migrated: &Migrated, args: &Init) -> String {
         let line = if note.line == 0 { String::new() } else { format!(":{}", note.line) };
         text.push_str(&format!("  {from}{line}: {}: {}\n", note.what, note.why));
     }
-    if migrated.apps.iter().any(|(_, is)| !is.starts_with("chat server")) {
-        text.push_str("mind: pm2 ends a program by SIGINT, chatctl by SIGTERM\n");
-    }
     if let Some(command) = &migrated.by_node {
         text.push_str(&format!("what only Node can find out it tells, and again:\n  {command}\n"));
     }

@@ -1,7 +1,7 @@
 //! Reading `[[app]]`.
 
 use super::{
-    App, Ask, Command, Probe, Profile, Tls, Watch,
+    App, Ask, Command, KillSignal, Probe, Profile, Tls, Watch,
     limits::networks,
     parse,
     places::Places,
@@ -135,7 +135,7 @@ fn command(file: &mut File<'_>, app: &mut Section<'_>, places: &Places<'_>) -> O
     let argv = app.take(file, "command", Vec::new(), parse::texts);
     let folder = |value: &DeValue<'_>| Ok(places.path(&parse::text(value)?));
     if argv.is_empty() {
-        for key in ["cwd", "wait_ready"] {
+        for key in ["cwd", "wait_ready", "kill_signal"] {
             if let Some(value) = app.value(key) {
                 let message = "only for an app with a `command`".to_owned();
                 file.complain(Some(value.span()), app.key(key), message);
@@ -147,6 +147,7 @@ fn command(file: &mut File<'_>, app: &mut Section<'_>, places: &Places<'_>) -> O
         argv,
         cwd: app.take(file, "cwd", places.path("."), folder),
         wait_ready: app.take(file, "wait_ready", false, parse::boolean),
+        kill_signal: app.take(file, "kill_signal", KillSignal::default(), parse::kill_signal),
     })
 }
 

@@ -289,6 +289,36 @@ pub(crate) struct Command {
     pub(crate) cwd: PathBuf,
     /// It says `READY=1` by sd_notify(3) when it is ready; otherwise when it has run for a second.
     pub(crate) wait_ready: bool,
+    /// How it is asked to go.
+    pub(crate) kill_signal: KillSignal,
+}
+
+/// The signal by which a program is asked to go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum KillSignal {
+    #[default]
+    Term,
+    Int,
+    Quit,
+    Hup,
+    Usr1,
+    Usr2,
+}
+
+impl KillSignal {
+    const ALL: [(&'static str, Self); 6] = [
+        ("SIGTERM", Self::Term),
+        ("SIGINT", Self::Int),
+        ("SIGQUIT", Self::Quit),
+        ("SIGHUP", Self::Hup),
+        ("SIGUSR1", Self::Usr1),
+        ("SIGUSR2", Self::Usr2),
+    ];
+
+    /// Its name, as kill(1) takes it.
+    pub(crate) fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, signal)| *signal == self).map_or("", |(name, _)| *name)
+    }
 }
 
 /// What `watch` says.

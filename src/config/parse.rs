@@ -1,7 +1,7 @@
 //! Values as people write them: sizes, durations, addresses. Each function says what it wanted when it got
 //! something else; where that was is the reader's business.
 
-use super::{Ask, Profile, Watch};
+use super::{Ask, KillSignal, Profile, Watch};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -181,6 +181,13 @@ pub(super) fn app_name(value: &DeValue<'_>) -> Parsed<String> {
 }
 
 /// One of the three.
+pub(super) fn kill_signal(value: &DeValue<'_>) -> Parsed<KillSignal> {
+    let name = text(value)?;
+    let known = KillSignal::ALL.iter().find(|(known, _)| *known == name).map(|(_, signal)| *signal);
+    let names = KillSignal::ALL.map(|(name, _)| name).join(", ");
+    known.ok_or_else(|| wanted(value, &format!("one of {names}")))
+}
+
 pub(super) fn profile(value: &DeValue<'_>) -> Parsed<Profile> {
     text(value)?.parse().map_err(|_| wanted(value, "a profile: \"local\", \"web\" or \"react\""))
 }

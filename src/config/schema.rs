@@ -31,6 +31,7 @@ const SAMPLES: [(&str, &[&str]); 6] = [
             "\"info\"",
             "\"json\"",
             "\"crash\"",
+            "\"SIGINT\"",
             "\"10.0.0.0/8\"",
         ],
     ),

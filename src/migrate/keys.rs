@@ -126,7 +126,7 @@ pub(super) fn fate(key: &str, value: &Value, is_chat: bool) -> Option<Fate> {
             lost("apps have a name only: `chatctl restart a b` takes several")
         }
         "filter_env" => lost("a program gets the supervisor's variables and those of `env`"),
-        "shutdown_with_message" => lost("a program is asked to go by SIGTERM"),
+        "shutdown_with_message" => lost("a program is asked to go by a signal"),
         "watch_options" => lost("ignore_watch and watch_delay are what there is"),
         "treekill" if off => lost("what an app started ends with it"),
         "post_update" | "install_url" => lost("chatctl does not deploy"),

@@ -10,15 +10,15 @@ use super::{
     unix::{Notice, Notices},
     version::Version,
 };
-use crate::control::descriptors;
+use crate::{config::KillSignal, control::descriptors};
 use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
     process::{
-        Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, pidfd_open, setpriority_process,
-        setrlimit,
+        Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, kill_process_group, pidfd_open,
+        setpriority_process, setrlimit,
     },
 };
 use std::{
@@ -171,11 +171,18 @@ pub(super) fn hand_over(stream: &UnixStream, from: &UnixStream) {
     let _ = descriptors::send(stream, b"h", &[from.as_fd()]);
 }
 
-/// Asks a child to go.
-pub(super) fn terminate(pid: u32) {
-    if let Some(pid) = pid_of(pid) {
-        let _ = kill_process(pid, Signal::TERM);
-    }
+/// Asks a child to go. Two signals come from a terminal else, where everything that runs there is meant: so are they
+/// sent to the child's whole group.
+pub(super) fn terminate(pid: u32, by: KillSignal) {
+    let Some(pid) = pid_of(pid) else { return };
+    let _ = match by {
+        KillSignal::Int => kill_process_group(pid, Signal::INT),
+        KillSignal::Quit => kill_process_group(pid, Signal::QUIT),
+        KillSignal::Term => kill_process(pid, Signal::TERM),
+        KillSignal::Hup => kill_process(pid, Signal::HUP),
+        KillSignal::Usr1 => kill_process(pid, Signal::USR1),
+        KillSignal::Usr2 => kill_process(pid, Signal::USR2),
+    };
 }
 
 fn pid_of(pid: u32) -> Option<Pid> {

@@ -2,13 +2,14 @@
 //! machine before and after a step.
 
 use super::{
-    machine::{Class, Machine},
+    machine::{Class, Machine, State},
     unit::Unit,
 };
 use crate::{
-    config::Occasion,
+    config::{KillSignal, Occasion},
     control::types::{Happened, Health},
 };
+use std::time::Instant;
 
 /// How a machine looks to those who are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +90,21 @@ impl Unit {
         }
         self.place.events.record(&happened);
         happened
+    }
+
+    /// That the version at work has yet to prove itself, where that is so.
+    pub(super) fn trial(&self) -> Option<String> {
+        let left = self.machine.on_trial_until()?.saturating_duration_since(Instant::now());
+        Some(format!("on trial for {:.1} s", left.as_secs_f64()))
+    }
+
+    /// Who was told to go and is still there is killed, and should have been able to go.
+    pub(super) fn tell_of_outstaying(&self) {
+        if matches!(self.machine.state(), State::Switching | State::Stopping(_)) {
+            let by = self.on_duty().map_or(KillSignal::default(), |child| child.version.kill_signal());
+            let why = format!("did not end within {:?} of {}", self.app().kill_timeout, by.as_str());
+            self.tell("killed", Some(why), None);
+        }
     }
 
     /// Tells those who want to know what has happened since `before`.

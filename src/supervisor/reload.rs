@@ -4,7 +4,7 @@
 
 use super::{
     driver::Driver,
-    machine::{Class, Event, Reason, State},
+    machine::{Class, Event, Reason, State, Which},
     unit::Unit,
 };
 use crate::{
@@ -137,6 +137,17 @@ impl Unit {
     /// Whether it runs, or is about to, as chat.toml says.
     fn agrees(&self, config: &Config, app: &crate::config::App) -> bool {
         self.latest().agrees(config, app)
+    }
+
+    /// Its time by `cron_restart` has come.
+    pub(super) fn clock_strikes(&mut self, why: Reason, config: &Config) {
+        let app = config.enabled().find(|app| app.name == self.name() && self.machine.has_ended());
+        // It may have let go of its sockets meanwhile, and be another by now.
+        if let Some(Err(error)) = app.map(|app| self.prepare(config, app)) {
+            self.tell("not started", Some(format!("{why}: {error:#}")), Some(Class::Cron));
+            return;
+        }
+        self.step(Event::Reload(why, Which::Good));
     }
 
     fn reload(&mut self, config: &Config, why: &Reason) -> anyhow::Result<()> {

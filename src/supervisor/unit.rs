@@ -221,27 +221,16 @@ impl Unit {
         self.settle_order();
     }
 
-    /// That the version at work has yet to prove itself, where that is so.
-    fn trial(&self) -> Option<String> {
-        let left = self.machine.on_trial_until()?.saturating_duration_since(Instant::now());
-        Some(format!("on trial for {:.1} s", left.as_secs_f64()))
-    }
-
-    /// Who was told to go and is still there is killed, and should have been able to go.
-    fn tell_of_outstaying(&self) {
-        if matches!(self.machine.state(), State::Switching | State::Stopping(_)) {
-            let why = format!("did not end within {:?} of SIGTERM", self.app().kill_timeout);
-            self.tell("killed", Some(why), None);
-        }
-    }
-
     fn perform(&mut self, effect: Effect) {
         let pid = |id| self.children.get(&id).map(|child| child.pid);
         match effect {
             Effect::Spawn { id, which, go } => self.spawn(id, which, go),
             Effect::Go(id) => self.put_to_work(id),
             Effect::HandOver(id) => self.hand_over(id),
-            Effect::Terminate(id) => pid(id).into_iter().for_each(child::terminate),
+            Effect::Terminate(id) => {
+                let child = self.children.get(&id);
+                child.into_iter().for_each(|child| child::terminate(child.pid, child.version.kill_signal()));
+            }
             Effect::Kill(id) => pid(id).into_iter().for_each(tree::kill),
             Effect::Kept(number) => self.keep(number),
             Effect::Refused(number, why) => self.refuse(number, why),
@@ -416,16 +405,6 @@ impl Unit {
             return;
         }
         self.step(Event::Tick);
-    }
-
-    fn clock_strikes(&mut self, why: Reason, config: &Config) {
-        let app = config.enabled().find(|app| app.name == self.name() && self.machine.has_ended());
-        // It may have let go of its sockets meanwhile, and be another by now.
-        if let Some(Err(error)) = app.map(|app| self.prepare(config, app)) {
-            self.tell("not started", Some(format!("{why}: {error:#}")), Some(Class::Cron));
-            return;
-        }
-        self.step(Event::Reload(why, Which::Good));
     }
 
     pub(super) fn is(&self, state: State) -> bool {

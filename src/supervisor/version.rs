@@ -3,7 +3,7 @@
 
 use super::{keeper::Held, machine::Number};
 use crate::{
-    config::{App, Config, Server},
+    config::{App, Config, KillSignal, Server},
     control::client,
     heap,
     lock::lock,
@@ -158,6 +158,11 @@ impl Version {
             return Err(error);
         }
         Ok(command)
+    }
+
+    /// How a child of it is asked to go.
+    pub(super) fn kill_signal(&self) -> KillSignal {
+        self.app.command.as_ref().map_or(KillSignal::default(), |command| command.kill_signal)
     }
 
     /// Who it runs as.

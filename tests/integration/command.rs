@@ -244,3 +244,23 @@ fn who_wants_to_hear_of_what_goes_wrong_only_hears_of_that() {
     until("its end", || (supervisor.app()?["state"] == "stopped").then_some(()));
     assert_eq!(supervisor.log(), "");
 }
+
+#[test]
+fn a_program_is_asked_to_go_as_it_wants_to_be() {
+    // The one that waits is asked as well, as by Ctrl-C; bash itself would wait for it in vain.
+    let script = r#"["bash", "-c", "trap 'echo interrupted; exit 0' INT; trap 'echo terminated' TERM; echo at work; sleep 600; sleep 600"]"#;
+    let supervisor =
+        start(script, "kill_signal = \"SIGINT\"\nkill_timeout = \"60s\"\nmin_uptime = \"100ms\"");
+    until("its words", || log(&supervisor).contains("at work").then_some(()));
+    let output = chatctl(supervisor.dir.path(), &["stop"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let log = log(&supervisor);
+    assert!(log.contains("interrupted") && !log.contains("terminated"), "{log}");
+    let events = String::from_utf8(chatctl(supervisor.dir.path(), &["events"]).stdout).unwrap();
+    assert!(!events.contains("killed"), "{events}");
+    let toml = fs::read_to_string(supervisor.path("chat.toml")).unwrap().replace("SIGINT", "SIGKILL");
+    fs::write(supervisor.path("chat.toml"), toml).unwrap();
+    let output = chatctl(supervisor.dir.path(), &["check"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("kill_signal: ") && said.contains("one of SIGTERM, SIGINT"), "{said}");
+}

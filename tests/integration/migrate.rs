@@ -65,7 +65,10 @@ fn paths_are_those_of_the_pm2_file_wherever_chat_toml_is() {
     assert!(output.status.success(), "{}", stderr(&output));
     let written = fs::read_to_string(folder.path().join("etc/chat.toml")).unwrap();
     let here = folder.path().display();
-    assert!(written.contains(&format!("cwd = \"{here}\"\nwatch = [\"{here}/lib\"]")), "{written}");
+    assert!(
+        written.contains(&format!("cwd = \"{here}\"\nkill_signal = \"SIGINT\"\nwatch = [\"{here}/lib\"]")),
+        "{written}"
+    );
     assert_eq!(written.matches("cwd = ").count(), 1, "the second runs where chat.toml is: {written}");
 }
 

@@ -5,7 +5,7 @@ use crate::config::{Config, DEFAULT};
 
 /// The shipped file read with one of its lines uncommented; in the `[[app]]` it belongs to.
 fn uncommented(key: &Key) -> Config {
-    let programs = ["command", "cwd", "user", "group", "wait_ready"];
+    let programs = ["command", "cwd", "user", "group", "wait_ready", "kill_signal"];
     if key.section == "app" && (programs.contains(&key.name.as_str()) || key.value.contains("http:")) {
         let with = |line: &str| Config::from_text(&program(line), None).unwrap();
         return with(&format!("{} = {}\n", key.name, key.value));

@@ -66,6 +66,8 @@ pub(super) fn program(app: &mut App, keys: &[(String, Value)], script: &str, pla
     if cwd != "." {
         app.keys.insert(1, ("cwd", Toml::Text(cwd.clone())));
     }
+    // What pm2 sends, to all it started.
+    app.keys.push(("kill_signal", Toml::Text("SIGINT".to_owned())));
     owner(app, keys);
     match get("watch").map(|watch| (watch, texts(watch))) {
         // pm2 watches the folder it runs in.
