@@ -450,13 +450,15 @@ fn detaching_returns_when_ready_or_says_why_not() {
     signal(u32::try_from(pid).unwrap(), "TERM");
     until("its end", || supervisor.status().is_none().then_some(()));
 
-    // Its child cannot become ready: a millisecond is too short for any.
-    fs::write(supervisor.path("chat.toml"), config(supervisor.port, "listen_timeout = 1")).unwrap();
+    // Its child does not become ready.
+    let silent = "command = [\"sleep\", \"600\"]\nwait_ready = true\nlisten_timeout = \"100ms\"";
+    let toml = format!("state_dir = \"state\"\n[[app]]\nname = \"chatting\"\n{silent}\n");
+    fs::write(supervisor.path("chat.toml"), toml).unwrap();
     let failing = until("the lock to be free", || {
         let output = chatctl(folder, &["supervise", "--detach"]);
         (!stderr(&output).contains("another supervisor")).then_some(output)
     });
     assert_eq!(failing.status.code(), Some(1), "{}", stderr(&failing));
-    assert!(stderr(&failing).contains("not ready within 1ms"), "{}", stderr(&failing));
+    assert!(stderr(&failing).contains("not ready within 100ms"), "{}", stderr(&failing));
     assert!(supervisor.status().is_none());
 }

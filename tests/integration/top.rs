@@ -146,13 +146,15 @@ fn a_pipe_gets_lines_and_nothing_else() {
 fn a_log_on_a_terminal_is_coloured_unless_somebody_minds() {
     let supervisor = Supervisor::prepare("");
     let Some(tmux) = Tmux::start(&supervisor) else { return };
-    for (set, coloured) in [("", true), ("NO_COLOR=1", false), ("TERM=dumb", false)] {
-        let serve = format!("clear; {set} {} serve --listen 127.0.0.1:0", env!("CARGO_BIN_EXE_chatctl"));
+    // Each has an address of its own, so that what is on the screen still is not taken for it.
+    for (n, set, coloured) in [(2, "", true), (3, "NO_COLOR=1", false), (4, "TERM=dumb", false)] {
+        let program = env!("CARGO_BIN_EXE_chatctl");
+        let serve = format!("clear; {set} {program} serve --listen 127.0.0.{n}:0; echo en''ded-{n}");
         tmux.keys(&[&serve, "Enter"]);
-        tmux.shows("listening on http");
+        tmux.shows(&format!("listening on http://127.0.0.{n}:"));
         let screen = tmux.run(&["capture-pane", "-p", "-e"]).unwrap();
         assert_eq!(screen.contains("\u{1b}[32m INFO"), coloured, "{set}: {screen:?}");
         tmux.keys(&["C-c"]);
-        tmux.shows("SIGINT");
+        tmux.shows(&format!("ended-{n}"));
     }
 }
