@@ -122,6 +122,31 @@ test("who has heard nothing yet is told what was said since it joined", async (t
   assert.equal(quiet.recovered, true);
 });
 
+test("who polls and is slow to say its last words is heard", async (t) => {
+  const server = await supervise(t, "web", KEYS);
+  const listener = await connect(t, server, { name: "listener", room: "r" });
+  await ask(listener, "join_room", { type: 1 });
+  // As socket.io-client 4.8 polls, on a machine that has much to do.
+  const polls = `${server.url}/socket.io/?EIO=4&transport=polling&t=z1x3kq9a&name=slow&room=r`;
+  const opened = await (await fetch(polls)).text();
+  const session = `${polls}&sid=${JSON.parse(opened.slice(1)).sid}`;
+  const get = async () => (await fetch(session)).text();
+  const post = async (body) => {
+    const answer = await fetch(session, { method: "POST", body });
+    return `${answer.status} ${await answer.text()}`;
+  };
+  for (const body of ["40", '42["join_room",{"type":1}]']) assert.equal(await post(body), "200 ok");
+  await until("it to be let in", async () => (await get()).includes("40{"));
+  await BREAKS.TERM(server);
+  await until("the word that it is to go", async () => (await get()) === "49");
+  const asksOnceMore = get();
+  await new Promise((ready) => setTimeout(ready, 600));
+  assert.equal(await post('42["chatting","its last words"]'), "200 ok", server.log);
+  assert.equal(await post("1"), "200 ok");
+  await asksOnceMore;
+  await until("its last words", () => said(listener).includes("its last words"));
+});
+
 test("one session is recovered ten times in a row", async (t) => {
   const server = await supervise(t, "local", `${KEYS}\nmax_restarts = 100`);
   const [one, other] = await Promise.all(["one", "other"].map((name) => connect(t, server, { name, room: "r" })));

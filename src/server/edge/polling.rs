@@ -36,9 +36,7 @@ use std::{
 
 /// So long nothing came of a client: nothing seems to be under way.
 const CALM: Duration = Duration::from_millis(20);
-/// The same of one that was told to send all it has.
-const CALM_AFTER_WORD: Duration = Duration::from_millis(400);
-/// Longest wait for that.
+/// Longest wait for that, and for one that was told to send all it has to close by itself.
 const LEAVE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// A payload that is not taken in.
@@ -183,17 +181,14 @@ impl Edge {
         let leave = &poller.leave;
         let modern = !link.eio3 && link.is_modern() && link.is_connected();
         if modern && !leave.told.swap(true, AcqRel) {
-            *lock(&leave.last_post) = Some(Instant::now());
             return text("49");
         }
-        let calm = if leave.told.load(Acquire) { CALM_AFTER_WORD } else { CALM };
-        let deadline = Instant::now() + LEAVE_TIMEOUT;
-        while Instant::now() < deadline && !link.is_closed() {
-            let posted = lock(&leave.last_post).map_or(calm, |at| at.elapsed());
-            if posted >= calm && leave.posts.load(Acquire) == 0 {
-                break;
-            }
-            tokio::time::sleep(calm.saturating_sub(posted).max(Duration::from_millis(1))).await;
+        if leave.told.load(Acquire) {
+            // It asks once more because it still has something to say, however long that takes it.
+            let gone = poller.watch(|| link.is_closed().then_some(()));
+            let _ = tokio::time::timeout(LEAVE_TIMEOUT, gone).await;
+        } else {
+            until_calm(link, poller).await;
         }
         leave.told.store(true, Release);
         // What was said to it comes before, where it cannot ask for that when it is back. Others would hear it twice: they
@@ -202,6 +197,18 @@ impl Edge {
         poller.end(link, &End::SentAway);
         push_frame(&mut frames, TEXT, &[CLOSE]);
         packets(&frames, link, poller).await
+    }
+}
+
+/// Waits until nothing of a client seems to be under way, but not for long.
+async fn until_calm(link: &Link, poller: &Poller) {
+    let deadline = Instant::now() + LEAVE_TIMEOUT;
+    while Instant::now() < deadline && !link.is_closed() {
+        let posted = lock(&poller.leave.last_post).map_or(CALM, |at| at.elapsed());
+        if posted >= CALM && poller.leave.posts.load(Acquire) == 0 {
+            break;
+        }
+        tokio::time::sleep(CALM.saturating_sub(posted).max(Duration::from_millis(1))).await;
     }
 }
 
