@@ -4,7 +4,7 @@ use super::{
     checkpoints::{Depth, checkpoint},
     *,
 };
-use crate::chat::Standing;
+use crate::chat::{Body, Standing};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::{
