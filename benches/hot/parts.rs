@@ -9,8 +9,6 @@ const MESSAGE: &str = r#"["chatting","안녕하세요, 오늘 저녁에 시간 �
 const MEMBERS: usize = 50;
 /// Messages that come at once where much is said.
 const MANY: usize = 32;
-/// The server's first read of a connection.
-const READ: usize = 1024;
 
 /// Something that is prepared once, and then done again and again.
 pub(crate) trait Part {
@@ -48,7 +46,7 @@ fn frames_in() -> Box<dyn Part> {
             frame(&mut stream, 0x8a, b"", mask);
         }
     }
-    Box::new(move |_| assert!(workbench::client_frames(black_box(&stream), READ)))
+    Box::new(move |_| assert!(workbench::client_frames(black_box(&stream))))
 }
 
 /// A short frame as a client writes it (RFC 6455, section 5.2).

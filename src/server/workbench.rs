@@ -4,7 +4,7 @@
 pub(crate) mod hostile;
 
 use super::{
-    edge::client_frames::ClientFrames,
+    edge::{client_frames::ClientFrames, websocket::READ_BUFFER},
     link::Link,
     outbox::Bounds,
     packet::Packet,
@@ -46,11 +46,11 @@ impl Default for Receiver {
     }
 }
 
-/// Follows frames as a client writes them, in reads of so many bytes; whether there was a pong.
+/// Follows frames as a client writes them, in reads of the server's size; whether there was a pong.
 #[must_use]
-pub fn client_frames(stream: &[u8], read: usize) -> bool {
+pub fn client_frames(stream: &[u8]) -> bool {
     let mut frames = ClientFrames::default();
-    stream.chunks(read).fold(false, |pong, bytes| frames.feed(bytes).pong | pong)
+    stream.chunks(READ_BUFFER).fold(false, |pong, bytes| frames.feed(bytes).pong | pong)
 }
 
 fn settings() -> config::Server {

@@ -16,7 +16,7 @@ mod poller;
 mod polling;
 mod session;
 mod stream;
-mod websocket;
+pub(super) mod websocket;
 
 use super::{
     GOODBYE, LATE, cors,

@@ -28,7 +28,7 @@ use tokio_tungstenite::{
 };
 
 /// First read of a connection. Larger messages make it grow, for ever: see [`Served::shed`].
-const READ_BUFFER: usize = 512;
+pub(in crate::server) const READ_BUFFER: usize = 512;
 /// Longest time from a polling client's attempt to its success.
 const UPGRADE: Duration = Duration::from_secs(10);
 
