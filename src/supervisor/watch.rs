@@ -71,6 +71,11 @@ impl Watched {
         Self { app: app.name.clone(), reread, files, folders, ignored, own, base: real(base) }
     }
 
+    /// Everything that counts by its name.
+    fn all(&self) -> impl Iterator<Item = &Path> {
+        [&self.reread, &self.files, &self.folders].into_iter().flatten().map(PathBuf::as_path)
+    }
+
     /// The folders to watch, and whether with all below.
     fn roots(&self) -> impl Iterator<Item = (PathBuf, RecursiveMode)> {
         let there = |path: &&Path| path.is_dir();
@@ -139,7 +144,8 @@ fn changes(kind: EventKind) -> bool {
     }
 }
 
-/// Watches everything in `watched` and the configuration file, and calls `report` with each changed path.
+/// Watches everything in `watched` and the configuration file, and calls `report` with each changed path; with all of them
+/// where the kernel has lost count of what changes.
 ///
 /// # Errors
 /// The kernel refuses: the message says what to do.
@@ -148,7 +154,9 @@ pub(super) fn start(
     config: Option<&Path>,
     report: impl Fn(&Path) + Send + 'static,
 ) -> Result<RecommendedWatcher, String> {
+    let all: Vec<PathBuf> = watched.iter().flat_map(Watched::all).chain(config).map(Path::to_owned).collect();
     let handler = move |event: notify::Result<Event>| match event {
+        Ok(event) if event.need_rescan() => all.iter().for_each(|path| report(path)),
         Ok(event) if changes(event.kind) => event.paths.iter().for_each(|path| report(path)),
         Ok(_) => {}
         Err(error) => tracing::warn!("watching files: {}", explain(&error)),
@@ -195,6 +203,12 @@ fn explain(error: &notify::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lock::lock;
+    use std::{
+        fs,
+        sync::{Mutex, mpsc::channel},
+        time::Duration,
+    };
 
     #[test]
     fn only_what_the_app_is_made_of_counts() {
@@ -226,5 +240,36 @@ mod tests {
         ] {
             assert_eq!(watched.counts(Path::new(path)).as_deref(), shown, "{path}");
         }
+    }
+
+    #[test]
+    fn where_the_kernel_has_lost_count_everything_has_changed() {
+        let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let folder = real(dir.path().to_owned());
+        let watched = Watched {
+            app: "a".into(),
+            reread: Vec::new(),
+            files: Vec::new(),
+            folders: vec![folder.clone()],
+            ignored: GlobSet::empty(),
+            own: ["/none".into(), "/none".into()],
+            base: folder.clone(),
+        };
+        let ((tell, told), (go_on, waits)) = (channel(), channel::<()>());
+        let waits = Mutex::new(waits);
+        let report = move |path: &Path| {
+            let _ = (tell.send(path.to_owned()), lock(&waits).recv());
+        };
+        let _watcher = start(&[watched], None, report).unwrap();
+        let [one, other] = ["one", "other"].map(|name| folder.join(name));
+        fs::write(&one, "").unwrap();
+        // Each is told twice: what went, and what came.
+        for _ in 0..=most.trim().parse::<usize>().unwrap() / 2 {
+            fs::rename(&one, &other).unwrap();
+            fs::rename(&other, &one).unwrap();
+        }
+        drop(go_on);
+        while told.recv_timeout(Duration::from_secs(60)).unwrap() != folder {}
     }
 }
