@@ -219,6 +219,21 @@ fn strange(serve: impl Fn(usize, TcpStream) + Send + 'static) -> String {
     url
 }
 
+/// One of which each connection is served by itself, when its first request is there.
+fn asked(serve: fn(usize, TcpStream)) -> String {
+    strange(move |n, mut stream| {
+        std::thread::spawn(move || {
+            let _ = stream.read(&mut [0; 4096]);
+            serve(n, stream);
+        });
+    })
+}
+
+/// Keeps it until it is closed.
+fn keep(mut stream: TcpStream) {
+    while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
+}
+
 /// One that answers the first request of a connection with this.
 fn answering(answer: &'static [u8]) -> (String, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
@@ -273,15 +288,13 @@ fn whoever_waits_for_a_server_that_says_nothing_can_interrupt_it() {
 
 #[test]
 fn who_never_came_in_is_in_the_report_of_those_who_come_and_go() {
-    let url = strange(|n, mut stream| {
-        std::thread::spawn(move || {
-            let _ = stream.read(&mut [0; 4096]);
-            // Those after the tenth wait for ever.
-            if n <= 10 {
-                let _ = stream.write_all(WELCOME);
-            }
-            while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0 && n > 10) {}
-        });
+    let url = asked(|n, mut stream| {
+        // Those after the tenth wait for ever.
+        if n <= 10 {
+            let _ = (stream.write_all(WELCOME), stream.read(&mut [0; 4096]));
+        } else {
+            keep(stream);
+        }
     });
     // 100 are due in the second; two may be at the door.
     let (report, code) =
@@ -295,15 +308,12 @@ fn who_never_came_in_is_in_the_report_of_those_who_come_and_go() {
 
 #[test]
 fn nobody_is_cut_off_when_nobody_speaks_any_more() {
-    let url = strange(|n, mut stream| {
-        std::thread::spawn(move || {
-            let _ = stream.read(&mut [0; 4096]);
-            // Two come in, are told nothing, and would not come in again.
-            if n <= 2 {
-                let _ = stream.write_all(WELCOME);
-                while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
-            }
-        });
+    let url = asked(|n, mut stream| {
+        // Two come in, are told nothing, and would not come in again.
+        if n <= 2 {
+            let _ = stream.write_all(WELCOME);
+            keep(stream);
+        }
     });
     let how = ["--join", "none", "--clients", "2", "--senders", "1", "--rate", "20"];
     let times = ["--every", "1s", "--away", "0s", "--duration", "500ms"];
