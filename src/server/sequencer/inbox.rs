@@ -67,7 +67,7 @@ pub(in crate::server) struct Event {
     pub(in crate::server) at: Instant,
 }
 
-/// Where the handlers put what the clients do; cheap to clone.
+/// Where the edge puts what clients do, and others what they want; cheap to clone.
 #[derive(Clone)]
 pub(in crate::server) struct Inbox {
     commands: Sender<Command>,
