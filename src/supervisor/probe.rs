@@ -1,8 +1,8 @@
 //! Liveness: asks a child on duty what a client would ask, and then itself, again and again.
 //!
 //! A probe is an Engine.IO handshake through the listening socket (engine.io-protocol v4, "Handshake"), closed again at
-//! once, and the child's own `/stats`, which answers only when events get through. What follows from the
-//! answers is the unit's business.
+//! once, or turned away by a server that is full; and the child's own `/stats`, which answers only when events get
+//! through. What follows from the answers is the unit's business.
 
 use crate::{
     config,
@@ -26,6 +26,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
+/// What a server says to a client for whom there is no room (the server's `doors`).
+const FULL: &[u8] = b"the server is full";
 /// What Engine.IO's clients send.
 const TEXT: &str = "text/plain;charset=UTF-8";
 
@@ -100,6 +102,9 @@ async fn handshake(address: SocketAddr, tls: bool) -> Result<()> {
         Connection::over(stream).await?
     };
     let (status, opened) = connection.exchange(Request::get(PATH), TEXT, Bytes::new()).await?;
+    if is_turned_away(status, &opened) {
+        return Ok(());
+    }
     ensure!(status == StatusCode::OK, "it was answered with {status}");
     let opened = opened.strip_prefix(b"0").context("it is not what an Engine.IO server answers")?;
     let session: serde_json::Value = serde_json::from_slice(opened)?;
@@ -107,4 +112,11 @@ async fn handshake(address: SocketAddr, tls: bool) -> Result<()> {
     // Engine.IO's "close": the session does not linger until its timeout.
     let close = Request::post(format!("{PATH}&sid={sid}"));
     connection.exchange(close, TEXT, Bytes::from_static(b"1")).await.map(drop)
+}
+
+/// Whether there is no room for one more. Who says so lives, and has as many clients as it may: to replace it would throw
+/// all of them out.
+fn is_turned_away(status: StatusCode, said: &[u8]) -> bool {
+    status == StatusCode::TOO_MANY_REQUESTS
+        || status == StatusCode::SERVICE_UNAVAILABLE && said.windows(FULL.len()).any(|part| part == FULL)
 }

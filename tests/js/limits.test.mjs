@@ -53,6 +53,18 @@ test("no more clients than there may be, in all, from one address, under one nam
   }
 });
 
+test("a server that is full is let be by its supervisor", async (t) => {
+  for (const limits of ["max_connections = 2", "exempt = []\nmax_connections_per_address = 2"]) {
+    const server = await supervise(t, "local", "probe_interval = 50", `[limits]\n${limits}\n`);
+    const { pid } = await server.status();
+    for (let n = 0; n < 2; n += 1) await connect(t, server, { name: "n", room: "r" });
+    const refused = async () => Object.values((await server.status())?.turned_away ?? {}).reduce((sum, count) => sum + count, 0);
+    await until("probes to be turned away", async () => (await refused()) >= 10);
+    const status = await server.status();
+    assert.deepEqual([status.pid, status.restarts, status.health], [pid, 0, "ok"]);
+  }
+});
+
 test("addresses that are exempt are not counted one by one", async (t) => {
   const server = await serve(t, "local", "[limits]\nmax_connections_per_address = 1\n");
   for (let n = 0; n < 5; n += 1) await connect(t, server, { name: "n", room: "r" });
