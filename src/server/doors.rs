@@ -1,6 +1,7 @@
 //! Who is let in: how many at once, in all, from one address, under one name.
 //!
-//! Counted are sessions; connections are as well, more generously, since somebody who polls needs several. What is
+//! Counted are sessions; connections are as well, more generously, since somebody who polls needs several; but never more
+//! than there are descriptors for: with none left the supervisor could not ask how this server is. What is
 //! counted is given back when its [`Ticket`] or [`Pass`] is dropped, so the counts cannot drift. IPv6 addresses count by
 //! their /64: that is what one subscriber has.
 
@@ -18,6 +19,7 @@ use crate::{
     slack::give_back,
 };
 use ipnet::IpNet;
+use rustix::process::{Resource, getrlimit};
 use std::{
     collections::HashMap,
     hash::Hash,
@@ -31,10 +33,14 @@ use tokio::sync::Notify;
 const CONNECTIONS: usize = 4;
 /// And some that are no client's: pages, probes.
 const MORE: usize = 16;
+/// Descriptors that are not for clients: the journal's, the runtime's, the supervisor's.
+const ITS_OWN: usize = 100;
 
 /// See the module.
 pub(super) struct Doors {
     limits: Limits,
+    /// Connections there are descriptors for.
+    descriptors: usize,
     exempt: Vec<IpNet>,
     /// Names are what tokens say, not what anybody does.
     proven: bool,
@@ -120,8 +126,9 @@ impl Doors {
     /// Nobody is inside yet.
     pub(super) fn new(limits: Limits, exempt: Vec<IpNet>, proven: bool, stats: Arc<Stats>) -> Arc<Self> {
         let debts = Mutex::new(Debts::new(limits.messages, pace::of_frames(limits.messages)));
+        let descriptors = for_clients(getrlimit(Resource::Nofile).current);
         let (inside, ebbed) = Default::default();
-        Arc::new(Self { limits, exempt, proven, stats, inside, debts, ebbed })
+        Arc::new(Self { limits, descriptors, exempt, proven, stats, inside, debts, ebbed })
     }
 
     /// Lets a session in.
@@ -216,7 +223,9 @@ impl Doors {
             let mut inside = lock(&self.inside);
             let own =
                 if proxy || !self.counts(address) { 0 } else { self.limits.max_connections_per_address };
-            if reached(inside.connections, most(self.limits.max_connections)) {
+            if reached(inside.connections, most(self.limits.max_connections))
+                || inside.connections >= self.descriptors
+            {
                 Some(Full::All(inside.connections))
             } else if reached(of(&inside.connections_of, &key), most(own)) {
                 Some(Full::Address(of(&inside.connections_of, &key)))
@@ -349,6 +358,12 @@ fn key(address: IpAddr) -> IpAddr {
     }
 }
 
+/// How many of so many descriptors are; `None`: there is no end of them.
+fn for_clients(descriptors: Option<u64>) -> usize {
+    let all = descriptors.map_or(usize::MAX, |all| usize::try_from(all).unwrap_or(usize::MAX));
+    all - ITS_OWN.min(all / 2)
+}
+
 fn reached(count: usize, limit: usize) -> bool {
     limit > 0 && count >= limit
 }
@@ -408,6 +423,15 @@ mod tests {
         drop((third, more, subscriber));
         let inside = lock(&doors.inside);
         assert!(inside.sessions == 0 && inside.of_address.is_empty() && inside.under_name.is_empty());
+    }
+
+    #[test]
+    fn some_descriptors_are_left_for_other_things() {
+        for (all, clients) in
+            [(None, usize::MAX - 100), (Some(65_536), 65_436), (Some(200), 100), (Some(64), 32), (Some(0), 0)]
+        {
+            assert_eq!(for_clients(all), clients, "{all:?}");
+        }
     }
 
     #[test]

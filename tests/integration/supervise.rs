@@ -1,10 +1,12 @@
 //! `chatctl supervise` and `chatctl status`, as an operator meets them.
 
-use crate::program::{Supervisor, chatctl, config, free_port, handshake, knocking, signal, stderr, until};
+use crate::program::{
+    Supervisor, chatctl, config, free_port, handshake, knocking, replace, signal, stderr, until,
+};
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -74,6 +76,30 @@ fn links_that_lead_elsewhere_and_folders_that_come_later_count() {
     restarted(6, "later/deep/file changed");
     fs::remove_file(supervisor.path("later/deep/moved")).unwrap();
     restarted(7, "later/deep/moved changed");
+}
+
+/// Idle connections, more than the server has descriptors for: who is in stays in.
+#[test]
+fn a_server_without_descriptors_for_more_is_let_be() {
+    let supervisor = Supervisor::prepare("probe_interval = 50\n[limits]\nhandshake_timeout = \"10m\"");
+    let few = supervisor.path("few");
+    replace(&few, &format!("ulimit -n 200; exec {} \"$@\"", env!("CARGO_BIN_EXE_chatctl")));
+    let supervisor = supervisor.launch_program(&few);
+    let child = supervisor.child();
+    let idle: Vec<_> =
+        (0..300).map(|_| TcpStream::connect(("127.0.0.1", supervisor.port)).unwrap()).collect();
+    until("probes to be turned away", || {
+        let app = supervisor.app()?;
+        // The idle ones that were, and then those.
+        (app["turned_away"]["max_connections"].as_u64()? > 300).then_some(())
+    });
+    let app = supervisor.app().unwrap();
+    assert_eq!(
+        (&app["pid"], &app["restarts"], &app["health"]),
+        (&child.into(), &0.into(), &"ok".into()),
+        "{app}"
+    );
+    drop(idle);
 }
 
 /// As while a page is deployed: files change faster than anybody looks at them, and meanwhile are watched anew.
