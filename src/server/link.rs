@@ -17,8 +17,8 @@ use super::{
     doors::Ticket,
     edge::Poller,
     living::{Counted, Kind, Living},
+    permit::Permit,
     recovery::{Admission, Pid},
-    standing::Standing,
 };
 use crate::{
     chat::{Identity, MemberId},
@@ -86,7 +86,7 @@ pub(super) struct Link {
     /// What it was let in by, and how fast it may be.
     pub(super) ticket: OnceLock<Ticket>,
     /// What its token allows, where tokens are asked for.
-    pub(super) standing: Standing,
+    pub(super) permit: Permit,
 }
 
 impl Drop for Link {
@@ -159,7 +159,7 @@ impl Link {
             living,
             counted: Counted::default(),
             ticket: OnceLock::new(),
-            standing: Standing::default(),
+            permit: Permit::default(),
         }
     }
 

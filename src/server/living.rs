@@ -17,7 +17,7 @@ pub(super) struct Living {
     links: Mutex<BTreeMap<u64, Weak<Link>>>,
     all: AtomicUsize,
     polling: AtomicUsize,
-    /// Told when either comes to nothing, and when a link is in the chat to its end.
+    /// Told when either comes to nothing, and when a link has arrived, or has gone.
     changed: Notify,
 }
 
@@ -75,7 +75,7 @@ impl Living {
         }
     }
 
-    /// A link has arrived, or has given up.
+    /// A link has arrived, or has gone.
     pub(super) fn settled(&self) {
         self.changed.notify_waiters();
     }

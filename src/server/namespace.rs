@@ -8,9 +8,9 @@ use super::{
     link::Link,
     pace::Verdict,
     packet::Ack,
+    permit,
     recovery::Claim,
     sequencer::{Command, Event, Inbox},
-    standing,
 };
 use crate::chat::{self, Refusal};
 use bytes::Bytes;
@@ -41,7 +41,7 @@ impl Namespace {
         // What is no claim claims nothing: pages send what they like.
         let claim: Claim = claim.and_then(|claim| serde_json::from_str(claim).ok()).unwrap_or_default();
         if let Some(auth) = &self.auth {
-            standing::settle(auth, &claim, link, &self.inbox).inspect_err(|denied| {
+            permit::settle(auth, &claim, link, &self.inbox).inspect_err(|denied| {
                 tracing::debug!(%denied, "not let in");
                 self.inbox.push(Command::Denied);
             })?;
@@ -61,7 +61,7 @@ impl Namespace {
 
     /// It comes from another process, where it was connected.
     pub(super) fn moved(&self, link: &Arc<Link>) {
-        standing::watch(link, &self.inbox);
+        permit::watch(link, &self.inbox);
         self.arrived(link);
     }
 

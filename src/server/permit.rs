@@ -29,14 +29,14 @@ const LONGEST: Duration = Duration::from_hours(24 * 365);
 
 /// See the module.
 #[derive(Default)]
-pub(super) struct Standing {
+pub(super) struct Permit {
     /// The token of the handshake's query, for clients that give it there.
     pub(super) token: OnceLock<Box<str>>,
     rights: Mutex<Option<Arc<Rights>>>,
     expiry: Mutex<Option<AbortOnDropHandle<()>>>,
 }
 
-impl Standing {
+impl Permit {
     /// What it is allowed; `None`: there is no `[auth]`.
     pub(super) fn rights(&self) -> Option<Arc<Rights>> {
         lock(&self.rights).clone()
@@ -53,7 +53,7 @@ impl Standing {
 /// # Errors
 /// It is not let in.
 pub(super) fn settle(auth: &Auth, claim: &Claim, link: &Arc<Link>, inbox: &Inbox) -> Result<(), Denied> {
-    let token = claim.token.as_deref().or(link.standing.token.get().map(|token| &**token));
+    let token = claim.token.as_deref().or(link.permit.token.get().map(|token| &**token));
     let rights = auth.judge(token)?;
     match &link.identity.name {
         Given::Missing => {}
@@ -63,19 +63,19 @@ pub(super) fn settle(auth: &Auth, claim: &Claim, link: &Arc<Link>, inbox: &Inbox
     if let Some(ticket) = link.ticket.get() {
         ticket.call(&rights.name).map_err(Denied::Full)?;
     }
-    link.standing.entitle(Arc::new(rights));
+    link.permit.entitle(Arc::new(rights));
     watch(link, inbox);
     Ok(())
 }
 
 /// Sees to it that what it is allowed ends when it expires.
 pub(super) fn watch(link: &Arc<Link>, inbox: &Inbox) {
-    let Some(rights) = link.standing.rights() else { return };
+    let Some(rights) = link.permit.rights() else { return };
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let until = Duration::from_secs(u64::try_from(rights.expires).unwrap_or(0));
     let left = until.saturating_sub(since_1970).min(LONGEST);
     let expiry = tokio::spawn(expire(Arc::downgrade(link), inbox.clone(), left));
-    *lock(&link.standing.expiry) = Some(AbortOnDropHandle::new(expiry));
+    *lock(&link.permit.expiry) = Some(AbortOnDropHandle::new(expiry));
 }
 
 async fn expire(link: Weak<Link>, inbox: Inbox, left: Duration) {

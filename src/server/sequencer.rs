@@ -137,7 +137,7 @@ impl Sequencer {
             Command::Admit(_, link, _) if self.closing => link.cut(),
             Command::Admit(claim, link, reply) => {
                 // Protocol 3 has no way to say who it was.
-                let rights = link.standing.rights();
+                let rights = link.permit.rights();
                 let admission = self.recovery.admit(&claim, !link.eio3, rights.as_deref());
                 drop(rights);
                 let (member, returns) = (admission.member, admission.entry != Entry::New);
@@ -244,7 +244,7 @@ impl Sequencer {
             (Entry::New, _) => {
                 tracing::debug!(conn, member, "connected");
                 self.recovery.arrived(member, pid, link.clone());
-                let rights = link.standing.rights();
+                let rights = link.permit.rights();
                 let caller = Caller { said: &link.identity, rights: rights.as_deref() };
                 let effects = self.chat.step_in(member, caller);
                 self.steps.push(Step::Arrive { member, link });
@@ -283,7 +283,7 @@ impl Sequencer {
         tracing::trace!(target: "chatctl::messages", conn = link.conn, member, name, ?payload, "said");
         let result = Kind::named(&name).ok_or(Refusal::UnknownEvent).and_then(|kind| {
             let effects = {
-                let rights = link.standing.rights();
+                let rights = link.permit.rights();
                 let caller = Caller { said: &link.identity, rights: rights.as_deref() };
                 self.chat.handle(member, caller, kind, &payload?, self.clock.now())?
             };

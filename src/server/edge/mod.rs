@@ -131,7 +131,7 @@ impl Edge {
         let link = Link::new(identity, handshake.eio3, polling, self.living.clone());
         let _ = link.ticket.set(ticket);
         if let Some(token) = &handshake.token {
-            let _ = link.standing.token.set(token.as_str().into());
+            let _ = link.permit.token.set(token.as_str().into());
         }
         if handshake.modern {
             link.seen_modern();
@@ -234,7 +234,7 @@ impl Edge {
         let link = Link::moved(identity, eio3, modern, self.living.clone());
         let _ = link.ticket.set(ticket);
         link.waits_on();
-        rights.into_iter().for_each(|rights| link.standing.entitle(rights));
+        rights.into_iter().for_each(|rights| link.permit.entitle(rights));
         let pid = traveller.record.pid.as_deref().and_then(Pid::read);
         link.admit(Admission { member, pid, entry: Entry::Moved(traveller.from) });
         self.living.list(&link);

@@ -80,7 +80,7 @@ impl Announced {
             eio3: link.eio3,
             modern: link.is_modern(),
             address: link.ticket.get()?.address(),
-            rights: link.standing.rights(),
+            rights: link.permit.rights(),
         })
     }
 }
