@@ -32,8 +32,7 @@ impl<'a> Packet<'a> {
 
     /// Its frames for such a client.
     pub(super) fn frames(&self, link: &Link) -> Bytes {
-        let (_, attachments) = self.body.parts();
-        let (cell, prefix) = match link.eio3 && !attachments.is_empty() {
+        let (cell, prefix) = match link.eio3 && !self.body.parts().1.is_empty() {
             true => (&self.frames_v3, MESSAGE_V3),
             false => (&self.frames, &b""[..]),
         };
