@@ -33,6 +33,9 @@ use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 /// Pause when the process is out of descriptors, so that it does not spin until some are free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// Longest wait for who is turned away to ask: it takes a descriptor meanwhile.
+const ASKS: Duration = Duration::from_millis(100);
+
 /// What every connection needs.
 pub(super) struct Entrance {
     pub(super) app: Router,
@@ -199,7 +202,7 @@ impl Entrance {
     ) -> io::Result<()> {
         let pass = match self.doors.connect(peer, self.proxies.trusts(peer)) {
             Ok(pass) => pass,
-            Err(full) => return turn_away(&newcomer.stream, full),
+            Err(full) => return turn_away(&newcomer.stream, full).await,
         };
         // Small packets go out at once.
         let _ = newcomer.stream.set_nodelay(true);
@@ -274,8 +277,11 @@ impl Entrance {
     }
 }
 
-/// Says why, as far as that is possible without waiting for anything.
-fn turn_away(stream: &TcpStream, full: Full) -> io::Result<()> {
+/// Says why, without waiting for long. What has been asked is read before: else the kernel would reset the connection, and
+/// who asks, as the supervisor does to see whether this server lives, might not hear why.
+async fn turn_away(stream: &TcpStream, full: Full) -> io::Result<()> {
+    let _ = tokio::time::timeout(ASKS, stream.readable()).await;
+    let _ = stream.try_read(&mut [0; 4096]);
     let body = format!("{full}\n");
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
