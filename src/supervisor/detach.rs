@@ -109,6 +109,7 @@ async fn wait(notify: &mut Notices, command: &mut Command, log: &Path, begun: u6
     let pid = child.id().unwrap_or(0);
     let patience = tokio::time::sleep(PATIENCE);
     tokio::pin!(patience);
+    let (mut news, mut gives_up) = (None::<String>, false);
     loop {
         tokio::select! {
             status = child.wait() => {
@@ -120,10 +121,14 @@ async fn wait(notify: &mut Notices, command: &mut Command, log: &Path, begun: u6
             }
             notice = notify.hear() => match notice {
                 Some(_) => return Ok(pid),
-                None if patience.is_elapsed() => say(notify.said()),
-                None => {}
+                None => news = notify.said().or(news),
             },
-            () = &mut patience, if !patience.is_elapsed() => say(notify.said()),
+            () = &mut patience, if !patience.is_elapsed() => {}
+        }
+        // Once it stops, why it does is what there is to say, and comes at the end.
+        gives_up |= news.as_ref().is_some_and(|status| status.contains(" stop"));
+        if patience.is_elapsed() && !gives_up {
+            say(news.take());
         }
     }
 }

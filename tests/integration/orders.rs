@@ -221,3 +221,20 @@ fn an_app_that_is_switched_off_is_said_to_be() {
         (Some(1), "chatctl: start: later: chat.toml has it with `enabled = false`\n")
     );
 }
+
+#[test]
+fn who_waits_for_what_takes_long_is_told_for_what_and_once_why_it_failed() {
+    let supervisor = Supervisor::prepare("");
+    let silent = "command = [\"sleep\", \"600\"]\nwait_ready = true\nlisten_timeout = \"4s\"";
+    let toml = format!("state_dir = \"state\"\n[[app]]\nname = \"silent\"\n{silent}\n");
+    fs::write(supervisor.path("chat.toml"), toml).unwrap();
+    let Some(tmux) = Tmux::start(&supervisor) else { return };
+    tmux.keys(&[
+        &format!("clear; {} supervise --detach; echo en''ded", env!("CARGO_BIN_EXE_chatctl")),
+        "Enter",
+    ]);
+    tmux.shows("chatctl: 0 apps online, silent starting");
+    let screen = tmux.shows("\nended");
+    assert_eq!(screen.matches("did not come up").count(), 1, "{screen}");
+    assert!(!screen.contains("stopping"), "{screen}");
+}
