@@ -26,8 +26,8 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-/// What a server says to a client for whom there is no room (the server's `doors`).
-const FULL: &[u8] = b"the server is full";
+/// The keys by which there is no room for one more client begin so.
+const FULL: &str = "max_connections";
 /// What Engine.IO's clients send.
 const TEXT: &str = "text/plain;charset=UTF-8";
 
@@ -66,9 +66,12 @@ async fn ask(target: &Target, longest: Duration) -> Result<(Box<Stats>, Duration
     let asked = async {
         match target {
             Target::Chat { address, tls, control } => {
-                let stats = client::stats(control, longest).await.context("its health")?;
-                handshake(reachable(*address), *tls).await.context("a client's handshake")?;
-                anyhow::Ok(stats)
+                let before = client::stats(control, longest).await.context("its health")?;
+                let Err(why) = handshake(reachable(*address), *tls).await else { return Ok(before) };
+                let after = client::stats(control, longest).await.context("its health")?;
+                // Who turns clients away lives, and has as many as it may: to replace it would throw all of them out.
+                ensure!(turned_away(&after.0) > turned_away(&before.0), "a client's handshake: {why:#}");
+                anyhow::Ok(after)
             }
             Target::Url(url) => fetch(url).await.map(|()| (Box::default(), begun.elapsed())),
         }
@@ -102,9 +105,6 @@ async fn handshake(address: SocketAddr, tls: bool) -> Result<()> {
         Connection::over(stream).await?
     };
     let (status, opened) = connection.exchange(Request::get(PATH), TEXT, Bytes::new()).await?;
-    if is_turned_away(status, &opened) {
-        return Ok(());
-    }
     ensure!(status == StatusCode::OK, "it was answered with {status}");
     let opened = opened.strip_prefix(b"0").context("it is not what an Engine.IO server answers")?;
     let session: serde_json::Value = serde_json::from_slice(opened)?;
@@ -114,9 +114,7 @@ async fn handshake(address: SocketAddr, tls: bool) -> Result<()> {
     connection.exchange(close, TEXT, Bytes::from_static(b"1")).await.map(drop)
 }
 
-/// Whether there is no room for one more. Who says so lives, and has as many clients as it may: to replace it would throw
-/// all of them out.
-fn is_turned_away(status: StatusCode, said: &[u8]) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::SERVICE_UNAVAILABLE && said.windows(FULL.len()).any(|part| part == FULL)
+/// How many clients there was no room for, so far.
+fn turned_away(stats: &Stats) -> u64 {
+    stats.turned_away.iter().filter(|(why, _)| why.starts_with(FULL)).map(|(_, count)| count).sum()
 }

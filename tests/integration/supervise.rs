@@ -1,7 +1,7 @@
 //! `chatctl supervise` and `chatctl status`, as an operator meets them.
 
 use crate::program::{
-    Supervisor, chatctl, config, free_port, handshake, knocking, replace, signal, stderr, until,
+    Supervisor, certificate, chatctl, config, free_port, handshake, knocking, replace, signal, stderr, until,
 };
 use std::{
     fs,
@@ -81,25 +81,29 @@ fn links_that_lead_elsewhere_and_folders_that_come_later_count() {
 /// Idle connections, more than the server has descriptors for: who is in stays in.
 #[test]
 fn a_server_without_descriptors_for_more_is_let_be() {
-    let supervisor = Supervisor::prepare("probe_interval = 50\n[limits]\nhandshake_timeout = \"10m\"");
-    let few = supervisor.path("few");
-    replace(&few, &format!("ulimit -n 200; exec {} \"$@\"", env!("CARGO_BIN_EXE_chatctl")));
-    let supervisor = supervisor.launch_program(&few);
-    let child = supervisor.child();
-    let idle: Vec<_> =
-        (0..300).map(|_| TcpStream::connect(("127.0.0.1", supervisor.port)).unwrap()).collect();
-    until("probes to be turned away", || {
-        let app = supervisor.app()?;
-        // Two hundred of the idle ones, and then those.
-        (app["turned_away"]["max_connections"].as_u64()? > 220).then_some(())
-    });
-    let app = supervisor.app().unwrap();
-    assert_eq!(
-        (&app["pid"], &app["restarts"], &app["health"]),
-        (&child.into(), &0.into(), &"ok".into()),
-        "{app}"
-    );
-    drop(idle);
+    for tls in ["", "tls = { cert = \"cert.pem\", key = \"key.pem\" }\n"] {
+        let keys = format!("{tls}probe_interval = 50\n[limits]\nhandshake_timeout = \"10m\"");
+        let supervisor = Supervisor::prepare(&keys);
+        certificate(supervisor.dir.path(), "30", "key.pem");
+        let few = supervisor.path("few");
+        replace(&few, &format!("ulimit -n 200; exec {} \"$@\"", env!("CARGO_BIN_EXE_chatctl")));
+        let supervisor = supervisor.launch_program(&few);
+        let child = supervisor.child();
+        let idle: Vec<_> =
+            (0..300).map(|_| TcpStream::connect(("127.0.0.1", supervisor.port)).unwrap()).collect();
+        until("probes to be turned away", || {
+            let app = supervisor.app()?;
+            // Two hundred of the idle ones, and then those.
+            (app["turned_away"]["max_connections"].as_u64()? > 220).then_some(())
+        });
+        let app = supervisor.app().unwrap();
+        assert_eq!(
+            (&app["pid"], &app["restarts"], &app["health"]),
+            (&child.into(), &0.into(), &"ok".into()),
+            "{app}"
+        );
+        drop(idle);
+    }
 }
 
 /// As while a page is deployed: files change faster than anybody looks at them, and meanwhile are watched anew.
