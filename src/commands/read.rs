@@ -105,7 +105,7 @@ fn nobody_reads() {
     while let Err(Errno::INTR) = poll(&mut [PollFd::new(&out, PollFlags::empty())], None) {}
 }
 
-/// Prints the last lines of each file as `shown` makes them (empty: not at all), then those that are added.
+/// Prints the last lines of each file as `shown` makes them (empty: it is none of them), then those that are added.
 fn read(
     args: &Read,
     folder: &Path,
@@ -121,7 +121,8 @@ fn read(
     let cannot = |error: io::Error| Failure::failed(format_args!("{}: {error}", folder.display()));
     let mut from = Vec::new();
     for (index, file) in files.iter().enumerate() {
-        let (lines, end) = logs::tail_and_end(file, args.lines).map_err(cannot)?;
+        let (lines, end) =
+            logs::tail_and_end(file, args.lines, |line| !shown(index, line).is_empty()).map_err(cannot)?;
         for line in lines {
             if !print(index, &line) {
                 return Ok(ExitCode::SUCCESS);

@@ -123,7 +123,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
         std::fs::write(&path, "old\n").unwrap();
-        let (last, end) = tail_and_end(&path, 10).unwrap();
+        let (last, end) = tail_and_end(&path, 10, |_| true).unwrap();
         assert_eq!(last, ["old"]);
         let mut file = File::options().append(true).open(&path).unwrap();
         file.write_all(b"one\ntw").unwrap();

@@ -196,7 +196,7 @@ fn aside(path: &Path, n: u32) -> PathBuf {
 /// # Errors
 /// It is there but cannot be read.
 pub(crate) fn tail(path: &Path, count: usize) -> io::Result<Vec<String>> {
-    tail_and_end(path, count).map(|(lines, _)| lines)
+    tail_and_end(path, count, |_| true).map(|(lines, _)| lines)
 }
 
 /// The same without the empty ones: of a stack trace they are the end.
@@ -204,33 +204,40 @@ pub(crate) fn tail(path: &Path, count: usize) -> io::Result<Vec<String>> {
 /// # Errors
 /// As [`tail`].
 pub(crate) fn last_words(path: &Path, count: usize) -> io::Result<Vec<String>> {
-    let mut lines = tail(path, 4 * count)?;
-    lines.retain(|line| line.split_once(" | ").is_none_or(|(_, text)| !text.trim().is_empty()));
-    Ok(lines.split_off(lines.len().saturating_sub(count)))
+    let says = |line: &str| line.split_once(" | ").is_none_or(|(_, text)| !text.trim().is_empty());
+    tail_and_end(path, count, says).map(|(lines, _)| lines)
 }
 
-/// As [`tail`], and where the file ended then: what is added since comes after it.
+/// As [`tail`], of the lines that are wanted, and where the file ended then: what is added since comes after it.
 ///
 /// # Errors
 /// As [`tail`].
-pub(crate) fn tail_and_end(path: &Path, count: usize) -> io::Result<(Vec<String>, u64)> {
-    const STEP: u64 = 32 << 10;
+pub(crate) fn tail_and_end(
+    path: &Path,
+    count: usize,
+    wanted: impl Fn(&str) -> bool,
+) -> io::Result<(Vec<String>, u64)> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
         file => file?,
     };
     let end = file.seek(SeekFrom::End(0))?;
-    let (mut start, mut bytes) = (end, Vec::new());
-    while start > 0 && bytes.iter().filter(|byte| **byte == b'\n').count() <= count {
-        start = start.saturating_sub(STEP);
+    let mut part = 32 << 10;
+    loop {
+        let start = end.saturating_sub(part);
         file.seek(SeekFrom::Start(start))?;
-        bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
         io::Read::read_exact(&mut file, &mut bytes)?;
+        let text = String::from_utf8_lossy(&bytes);
+        // Where it does not begin with the file, it may begin within a line.
+        let lines = text.lines().skip(usize::from(start > 0)).filter(|line| wanted(line));
+        let lines: Vec<&str> = lines.collect();
+        if start == 0 || lines.len() >= count {
+            let last = &lines[lines.len().saturating_sub(count)..];
+            return Ok((last.iter().map(|line| (*line).to_owned()).collect(), end));
+        }
+        part *= 2;
     }
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().collect();
-    let last = lines[lines.len().saturating_sub(count)..].iter().map(|line| (*line).to_owned());
-    Ok((last.collect(), end))
 }
 
 #[cfg(test)]
@@ -340,6 +347,10 @@ mod tests {
         std::fs::write(&path, (0..20_000).map(|n| format!("line {n}\n")).collect::<String>()).unwrap();
         assert_eq!(tail(&path, 2).unwrap(), ["line 19998", "line 19999"]);
         assert_eq!(tail(&path, 15_000).unwrap().len(), 15_000);
+        let (seldom, end) = tail_and_end(&path, 3, |line| line.ends_with("5000")).unwrap();
+        assert_eq!((seldom, end), (vec!["line 5000".to_owned(), "line 15000".to_owned()], 208_890));
+        let (last, _) = tail_and_end(&path, 1, |line| line.ends_with("5000")).unwrap();
+        assert_eq!(last, ["line 15000"]);
         assert!(tail(&dir.path().join("none"), 5).unwrap().is_empty());
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn length(log: &Path) -> u64 {
 
 /// What has been added to a log since it was `began` bytes long: the last lines, as many at most.
 pub(super) fn since(log: &Path, began: u64, lines: usize) -> Vec<String> {
-    let Ok((mut last, end)) = logs::tail_and_end(log, lines) else { return Vec::new() };
+    let Ok((mut last, end)) = logs::tail_and_end(log, lines, |_| true) else { return Vec::new() };
     // One that is shorter was put aside meanwhile, and all that is there is newer.
     let mut new = end.checked_sub(began).unwrap_or(end);
     let are_new = last.iter().rev().take_while(|line| {

@@ -165,7 +165,7 @@ fn follow_logs(model: &Model, state_dir: &Path, followed: &mut Vec<String>, told
         // Ends with the process: reading along blocks.
         thread::spawn(move || {
             let logged = |line: String| News::Logged(name.clone(), line);
-            let (lines, end) = logs::tail_and_end(&file, BEGINNING).unwrap_or_default();
+            let (lines, end) = logs::tail_and_end(&file, BEGINNING, |_| true).unwrap_or_default();
             for line in lines {
                 let _ = told.blocking_send(logged(line));
             }
