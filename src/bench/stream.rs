@@ -63,9 +63,7 @@ impl Stream {
     /// Nothing is taken yet ([`WouldBlock`]), or it is broken.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         let Some(tls) = &self.tls else { return self.socket.try_write(bytes) };
-        if self.has_unsent() {
-            self.try_send()?;
-        }
+        self.try_send()?;
         let taken = tls.borrow_mut().writer().write(bytes)?;
         match self.try_send() {
             Err(error) if error.kind() != WouldBlock => Err(error),

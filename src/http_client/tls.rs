@@ -28,7 +28,7 @@ pub(crate) enum Trust {
 
 /// One for all who trust anybody: what it keeps makes the next handshake cheap.
 static ANYBODY: LazyLock<Result<TlsConnector, Error>> =
-    LazyLock::new(|| connector(Arc::new(Anybody(provider()))));
+    LazyLock::new(|| to_anybody(aws_lc_rs::default_provider()));
 
 /// Shakes hands with who is said to have this name, or this address.
 ///
@@ -43,12 +43,20 @@ pub(crate) async fn connect(stream: TcpStream, host: &str, trust: Trust) -> Resu
     connector.connect(name, stream).await.with_context(|| format!("no TLS with {host}"))
 }
 
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
+/// Trusts anybody, and speaks with these ciphers.
+///
+/// # Errors
+/// With these nothing can be said.
+pub(crate) fn to_anybody(provider: CryptoProvider) -> Result<TlsConnector, Error> {
+    let provider = Arc::new(provider);
+    connector(Arc::new(Anybody(provider.clone())), provider)
 }
 
-fn connector(verifier: Arc<dyn ServerCertVerifier>) -> Result<TlsConnector, Error> {
-    let config = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+fn connector(
+    verifier: Arc<dyn ServerCertVerifier>,
+    provider: Arc<CryptoProvider>,
+) -> Result<TlsConnector, Error> {
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = config.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
@@ -64,8 +72,9 @@ fn vouched() -> Result<TlsConnector> {
         !roots.is_empty(),
         "this machine trusts nobody who could vouch for anybody{trouble}: install ca-certificates, or name a file in SSL_CERT_FILE"
     );
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build()?;
-    Ok(connector(verifier)?)
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+    Ok(connector(verifier, provider)?)
 }
 
 /// Takes any certificate, from who has its key.

@@ -109,26 +109,26 @@ impl Parking {
 
     /// Leaves a connection as it is; gives it back if that cannot be.
     fn park(&self, stream: TcpStream) -> Option<TcpStream> {
-        let parked = &mut *lock(&self.parked);
-        match parked {
-            Some(parked) if parked.len() < PLACES => {
-                parked.push(Newcomer { stream, tls: None });
-                None
-            }
-            _ => Some(stream),
-        }
+        self.place(stream, |stream| Some(Newcomer { stream, tls: None }))
     }
 
     /// The same once hands have been shaken.
     fn park_with_keys(&self, transport: Transport) -> Option<Transport> {
+        self.place(transport, |transport| {
+            // One that is broken is nobody's.
+            let (stream, tls, _) = transport.into_parts()?;
+            Some(Newcomer { stream, tls })
+        })
+    }
+
+    /// Has it wait, as what this makes of it; gives it back if there is no place.
+    fn place<T>(&self, one: T, newcomer: impl FnOnce(T) -> Option<Newcomer>) -> Option<T> {
         match &mut *lock(&self.parked) {
             Some(parked) if parked.len() < PLACES => {
-                // One that is broken is nobody's.
-                let parts = transport.into_parts();
-                parked.extend(parts.map(|(stream, tls, _)| Newcomer { stream, tls }));
+                parked.extend(newcomer(one));
                 None
             }
-            _ => Some(transport),
+            _ => Some(one),
         }
     }
 

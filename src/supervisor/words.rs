@@ -55,7 +55,8 @@ pub(super) fn since(log: &Path, began: u64, lines: usize) -> Vec<String> {
 }
 
 impl Unit {
-    /// Of a version that is not known to work, or of a life that was not stable: why it ended, in its own words, as far as they are in the log by now.
+    /// Of a version that is not known to work, or of a life that was not stable: why it ended, in its own words, as far as
+    /// they are in the log by now.
     pub(super) fn last_words(&self, id: Id) -> Option<String> {
         let child = self.children.get(&id)?;
         if child.version.number == self.good.number && self.machine.is_stable() {

@@ -59,6 +59,16 @@ fn program(command: &str, keys: &str) -> Supervisor {
     supervisor
 }
 
+/// One whose program does not listen to SIGTERM, and so is killed after so long.
+fn deaf(kill_timeout: &str) -> Supervisor {
+    let script = r#"["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"]"#;
+    let supervisor = program(script, &format!("kill_timeout = \"{kill_timeout}\""));
+    until("it to be deaf", || {
+        fs::read_to_string(supervisor.path("state/logs/chatting.log")).ok()?.contains("deaf").then_some(())
+    });
+    supervisor
+}
+
 #[test]
 fn a_start_ends_a_backoff() {
     let script = r#"["sh", "-c", "test -e mended && exec sleep 600; exit 3"]"#;
@@ -86,12 +96,8 @@ fn an_order_for_who_ends_at_once_is_answered() {
 
 #[test]
 fn two_who_stop_it_wait_for_the_same_end() {
-    let script = r#"["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"]"#;
-    let supervisor = program(script, "kill_timeout = \"2s\"");
+    let supervisor = deaf("2s");
     let folder = supervisor.dir.path();
-    until("it to be deaf", || {
-        fs::read_to_string(supervisor.path("state/logs/chatting.log")).ok()?.contains("deaf").then_some(())
-    });
     std::thread::scope(|scope| {
         let stops = [(); 2].map(|()| scope.spawn(|| order(folder, &["stop"])));
         for stop in stops {
@@ -173,12 +179,8 @@ fn who_waits_at_a_terminal_is_told_how_far_it_is_and_a_pipe_gets_the_outcome_alo
 
 #[test]
 fn who_has_to_be_killed_is_said_to_have_been() {
-    let script = r#"["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"]"#;
-    let supervisor = program(script, "kill_timeout = \"300ms\"");
+    let supervisor = deaf("300ms");
     let folder = supervisor.dir.path();
-    until("it to be deaf", || {
-        fs::read_to_string(supervisor.path("state/logs/chatting.log")).ok()?.contains("deaf").then_some(())
-    });
     assert_eq!(order(folder, &["stop"]).0, Some(0));
     let (_, said) = order(folder, &["events", "-n", "100"]);
     assert!(said.contains(": did not end within 300ms of SIGTERM"), "{said}");

@@ -1,6 +1,7 @@
 //! Connections of a real client that go on elsewhere, as often as one likes.
 
 use super::*;
+use crate::http_client::tls::to_anybody;
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use records::{HEADER, Opened, Protection};
@@ -14,12 +15,11 @@ use tokio::{
     time::{Duration, timeout},
 };
 use tokio_rustls::{
-    TlsConnector, client,
+    client,
     rustls::{
-        ClientConfig, DigitallySignedStruct, Error, SignatureScheme, SupportedCipherSuite,
-        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        SupportedCipherSuite,
         crypto::{CryptoProvider, aws_lc_rs::cipher_suite as suites},
-        pki_types::{CertificateDer, ServerName, UnixTime},
+        pki_types::ServerName,
     },
 };
 
@@ -40,45 +40,6 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
     folder
 });
 
-/// Who it is is not what is tested here.
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
-}
-
 type Client = client::TlsStream<TcpStream>;
 
 /// A connection whose ends hold little, after its handshake.
@@ -95,13 +56,7 @@ async fn connection(suite: SupportedCipherSuite) -> (Client, Stream) {
     let entrance = entrance.listen(1).unwrap();
     let (dialled, accepted) = tokio::join!(small().connect(address), entrance.accept());
     let provider = CryptoProvider { cipher_suites: vec![suite], ..aws_lc_rs::default_provider() };
-    let config = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(&[suite.version()])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
-        .with_no_client_auth();
-    let connector = TlsConnector::from(Arc::new(config));
+    let connector = to_anybody(provider).unwrap();
     let file = |name| FOLDER.path().join(name);
     let tls = Tls::load(config::Tls { cert: file("cert"), key: file("key") }).unwrap();
     let client = connector.connect(ServerName::try_from("x").unwrap(), dialled.unwrap());
